@@ -1,0 +1,50 @@
+# Everything a user types. Each target installs what it needs first; nothing is configured before the first run.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install check test gate up doctor lock clean
+
+help:
+	@echo 'make gate     break the shop behind Toxiproxy, all promises at once, and judge it (about 2 minutes; 10 more the first time)'
+	@echo 'make test     the tests, the sabotaged shops among them'
+	@echo 'make check    formatting, lint, types, and the direction of imports'
+	@echo 'make up       start the shop and hold it until Ctrl-C'
+	@echo 'make doctor   which real servers are here, and what would help where one is missing'
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'brownout needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...' >&2; exit 3; }
+	@echo 'installing into $(VENV): once, about a minute'
+	@$(PYTHON) -m venv $(VENV) || { echo 'no venv module: install it, on Debian with: apt install python3-venv' >&2; exit 3; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: install
+	$(BIN)/pytest
+
+gate: install
+	@$(BIN)/brownout gate
+
+up: install
+	@$(BIN)/brownout up
+
+doctor: install
+	@$(BIN)/brownout doctor
+
+lock: # after a change of dependencies in pyproject.toml; needs uv on PATH
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras \
+	  --no-header pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
