@@ -1,0 +1,1 @@
+"""The shop: the system under test, built as the guide describes."""
