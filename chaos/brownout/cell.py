@@ -1,0 +1,110 @@
+"""What a cell offers to those who break and measure it: small protocols, implemented in ``cells``."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import msgspec
+
+from brownout.recording import Series, Span
+from brownout.topology import Edge
+
+__all__ = ["Bite", "Canary", "Cell", "Fault", "Network", "Processes", "Telemetry", "Toxic"]
+
+
+class Toxic(msgspec.Struct, frozen=True):
+    """One of Toxiproxy's toxics: its type and its attributes, whole numbers."""
+
+    type: str
+    attributes: dict[str, int]
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """What one exchange with an edge's callee saw: refused, answered after some seconds, or silent."""
+
+    refused: bool = False
+    answered_s: float | None = None
+
+
+class Network(Protocol):
+    """The edges of a cell; every method acts on all proxies of the edge."""
+
+    async def add_toxic(self, edge: Edge, toxic: Toxic) -> dict[str, Any]:
+        """Put a toxic on an edge; returns it as the proxy read it back.
+
+        Raises:
+            FaultError: the proxy refused it, or what it read back is not what was asked for.
+        """
+
+    async def remove_toxic(self, edge: Edge, toxic: Toxic) -> None:
+        """Take a toxic off an edge."""
+
+    async def switch(self, edge: Edge, *, on: bool) -> dict[str, Any]:
+        """Let an edge accept connections, or cut and refuse them; returns what the proxy read back."""
+
+    async def carried_bytes(self, edge: Edge) -> dict[str, int]:
+        """Bytes that an edge has carried, by direction; cuts its open connections, or they would not count."""
+
+    async def canary(self, edge: Edge, within_s: float) -> Canary:
+        """Talk to the callee through the edge's own proxy and say what came of it."""
+
+
+class Processes(Protocol):
+    """The running services of a cell."""
+
+    async def kill(self, service: str, instance: int) -> dict[str, Any]:
+        """End an instance with SIGKILL; returns its exit code, as ``exit_code``, once it is gone."""
+
+    async def terminate(self, service: str, instance: int) -> dict[str, Any]:
+        """Send SIGTERM to an instance; returns its pid at once."""
+
+    async def exited(self, service: str, instance: int, within_s: float) -> dict[str, Any]:
+        """Wait for the end of an instance: ``exit_code`` and ``after_s``; without them when it still runs."""
+
+    async def start(self, service: str, instance: int) -> None:
+        """Start an instance again, and wait until it answers and is registered."""
+
+    def instances(self, service: str) -> int:
+        """How many instances a service has."""
+
+
+class Telemetry(Protocol):
+    """What the observing servers know of a cell."""
+
+    async def collect(self, from_ns: int, to_ns: int, traces: frozenset[str]) -> tuple[list[Span], list[Series]]:
+        """Spans and metric series of a time, once everything has arrived: bounded waiting for the last."""
+
+
+class Cell(Protocol):
+    """One isolated running copy of the system."""
+
+    name: str
+    network: Network
+    processes: Processes
+    telemetry: Telemetry
+
+    def url(self, service: str) -> str:
+        """The address of a service's first instance, its own port: no proxy between."""
+
+    def side_url(self, service: str) -> str:
+        """An address of the same instance through a second proxy, which no fault touches."""
+
+    async def heal(self) -> list[str]:
+        """Lift whatever is left of a fault; returns what was found, in words."""
+
+
+class Bite(msgspec.Struct, frozen=True):
+    """Whether a fault was seen to act, and how it was seen."""
+
+    bit: bool
+    seen: str
+    detail: dict[str, Any] = {}
+
+
+class Fault(Protocol):
+    """Something that can be done to a cell, and is always undone."""
+
+    def injected(self, cell: Cell) -> AbstractAsyncContextManager[dict[str, Any]]:
+        """Hold the fault open; yields what was read back once it is in force."""
+
+    async def bites(self, cell: Cell) -> Bite:
+        """Look, from outside, whether the fault acts."""

@@ -1,0 +1,1 @@
+"""Running copies of a system: of local processes, or of nothing at all."""

@@ -1,0 +1,143 @@
+"""A cell without a system: it keeps what is done to it, and nothing else. The engine's own tests run in it."""
+
+from typing import Any
+
+import msgspec
+
+from brownout.cell import Canary, Toxic
+from brownout.errors import FaultError
+from brownout.recording import Series, Span
+from brownout.topology import Edge
+
+__all__ = ["FakeCell", "FakeNetwork", "FakeProcesses", "FakeTelemetry"]
+
+
+class FakeNetwork:
+    """Edges as a table of what holds on them.
+
+    Args:
+        edges: those that there are; any other raises FaultError, as a proxy that is not there would.
+    """
+
+    def __init__(self, *edges: Edge) -> None:
+        self.toxics: dict[Edge, list[Toxic]] = {edge: [] for edge in edges}
+        self.off: set[Edge] = set()
+
+    async def add_toxic(self, edge: Edge, toxic: Toxic) -> dict[str, Any]:
+        """Put a toxic on an edge."""
+        self._known(edge).append(toxic)
+        return {"toxics": [msgspec.to_builtins(toxic)]}
+
+    async def remove_toxic(self, edge: Edge, toxic: Toxic) -> None:
+        """Take it off, if it is there."""
+        if toxic in self._known(edge):
+            self._known(edge).remove(toxic)
+
+    async def switch(self, edge: Edge, *, on: bool) -> dict[str, Any]:
+        """Let connections through, or refuse them."""
+        self._known(edge)
+        (self.off.discard if on else self.off.add)(edge)
+        return {"enabled": on}
+
+    async def carried_bytes(self, edge: Edge) -> dict[str, int]:
+        """No edge of a fake carries anything."""
+        self._known(edge)
+        return {"upstream": 0, "downstream": 0}
+
+    async def canary(self, edge: Edge, within_s: float) -> Canary:
+        """What an exchange would see, from the table."""
+        if edge in self.off:
+            return Canary(refused=True)
+        held = {toxic.type: toxic for toxic in self._known(edge)}
+        if "timeout" in held:
+            return Canary()
+        latency_s = held["latency"].attributes.get("latency", 0) / 1000 if "latency" in held else 0.0
+        return Canary(answered_s=latency_s if latency_s <= within_s else None)
+
+    async def heal(self) -> list[str]:
+        """Lift everything, and say what there was."""
+        left = [f"{toxic.type} on {edge}" for edge, held in self.toxics.items() for toxic in held]
+        left += [f"{edge} switched off" for edge in self.off]
+        self.off.clear()
+        for held in self.toxics.values():
+            held.clear()
+        return left
+
+    def _known(self, edge: Edge) -> list[Toxic]:
+        if edge not in self.toxics:
+            raise FaultError(str(edge), "no such edge in this cell")
+        return self.toxics[edge]
+
+
+class FakeProcesses:
+    """Services as a table of which instances run, and the exit code of those that ended."""
+
+    def __init__(self, **instances: int) -> None:
+        self.exit_codes: dict[tuple[str, int], int | None] = {
+            (service, number): None for service, count in instances.items() for number in range(count)
+        }
+
+    async def kill(self, service: str, instance: int) -> dict[str, Any]:
+        """End an instance, unless it has ended."""
+        code = self.exit_codes[service, instance]
+        self.exit_codes[service, instance] = -9 if code is None else code
+        return {"exit_code": self.exit_codes[service, instance]}
+
+    async def terminate(self, service: str, instance: int) -> dict[str, Any]:
+        """End an instance gracefully, and at once."""
+        self.exit_codes[service, instance] = 0
+        return {"pid": 1}
+
+    async def exited(
+        self,
+        service: str,
+        instance: int,
+        within_s: float,  # noqa: ARG002 - the Protocol's: a fake has nothing to wait for
+    ) -> dict[str, Any]:
+        """How an instance ended; empty when it runs."""
+        code = self.exit_codes[service, instance]
+        return {} if code is None else {"exit_code": code, "after_s": 0.0}
+
+    async def start(self, service: str, instance: int) -> None:
+        """Start an instance again."""
+        self.exit_codes[service, instance] = None
+
+    def instances(self, service: str) -> int:
+        """How many instances a service has."""
+        return sum(name == service for name, _ in self.exit_codes)
+
+
+class FakeTelemetry:
+    """Observing servers that know what they were told when they were made."""
+
+    def __init__(self, spans: list[Span] | None = None, series: list[Series] | None = None) -> None:
+        self._known = (spans or [], series or [])
+
+    async def collect(self, from_ns: int, to_ns: int, traces: frozenset[str]) -> tuple[list[Span], list[Series]]:
+        """The spans of the traces within the time, and all series."""
+        spans, series = self._known
+        return [s for s in spans if s.trace_id in traces and from_ns <= s.start_ns <= to_ns], series
+
+
+class FakeCell:
+    """A cell of the three fakes above."""
+
+    def __init__(
+        self, network: FakeNetwork, processes: FakeProcesses, telemetry: FakeTelemetry, name: str = "fake"
+    ) -> None:
+        self.name = name
+        self.network = network
+        self.processes = processes
+        self.telemetry = telemetry
+
+    def url(self, service: str) -> str:
+        """An address that nobody listens on; a driver of the tests' own answers for it."""
+        return f"http://{service}.invalid"
+
+    def side_url(self, service: str) -> str:
+        """The same, beside every fault."""
+        return f"http://{service}.aside.invalid"
+
+    async def heal(self) -> list[str]:
+        """Lift what is left on the edges."""
+        return await self.network.heal()

@@ -1,0 +1,67 @@
+"""Faults of a service's processes: killed, or asked to end."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from brownout.cell import Bite, Cell
+
+__all__ = ["Killed", "Terminated"]
+
+DRAIN_S = 35.0
+"""How long the end of a terminated process is waited for: clause 6.6 grants it 30 s."""
+
+
+class Killed(msgspec.Struct, frozen=True, tag="killed"):
+    """All instances of a service are gone at once; they are started again afterwards."""
+
+    service: str
+
+    def __str__(self) -> str:
+        return f"every {self.service} killed"
+
+    @asynccontextmanager
+    async def injected(self, cell: Cell) -> AsyncIterator[dict[str, Any]]:
+        """Kill every instance; start them all again."""
+        instances = range(cell.processes.instances(self.service))
+        try:
+            ends = [await cell.processes.kill(self.service, instance) for instance in instances]
+            yield {"instances": ends}
+        finally:
+            for instance in instances:
+                await cell.processes.start(self.service, instance)
+
+    async def bites(self, cell: Cell) -> Bite:
+        """Every process has ended."""
+        ends = [
+            await cell.processes.exited(self.service, instance, within_s=1)
+            for instance in range(cell.processes.instances(self.service))
+        ]
+        return Bite(all("exit_code" in end for end in ends), f"{len(ends)} ended", {"instances": ends})
+
+
+class Terminated(msgspec.Struct, frozen=True, tag="terminated"):
+    """One instance is sent SIGTERM and left to end by itself; it is started again afterwards."""
+
+    service: str
+    instance: int = 0
+
+    def __str__(self) -> str:
+        return f"SIGTERM to {self.service}-{self.instance}"
+
+    @asynccontextmanager
+    async def injected(self, cell: Cell) -> AsyncIterator[dict[str, Any]]:
+        """Send the signal; wait for the end, kill what is left, and start the instance again."""
+        try:
+            yield await cell.processes.terminate(self.service, self.instance)
+        finally:
+            await cell.processes.kill(self.service, self.instance)
+            await cell.processes.start(self.service, self.instance)
+
+    async def bites(self, cell: Cell) -> Bite:
+        """The process ended, or outlived what a drain may take: either way the signal was there to be seen."""
+        end = await cell.processes.exited(self.service, self.instance, within_s=DRAIN_S)
+        seen = "exit code {exit_code} after {after_s:.2f} s".format(**end) if "exit_code" in end else "still running"
+        return Bite(bit=True, seen=seen, detail=end)

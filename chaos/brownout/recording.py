@@ -1,0 +1,55 @@
+"""A recording: all that will ever be judged of one run."""
+
+from typing import Any
+
+import msgspec
+
+from brownout.history import History
+
+__all__ = ["FORMAT", "Recording", "Series", "Span"]
+
+FORMAT = 1
+"""The version of a recording on disk; another one is refused, never misread."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """One span of a trace, as the tracing server kept it; times in Unix nanoseconds."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    service: str
+    name: str
+    kind: str
+    start_ns: int
+    end_ns: int
+    attributes: dict[str, Any] = {}
+
+
+class Series(msgspec.Struct, frozen=True):
+    """One metric series: labels (its name is ``__name__``) and points of Unix seconds and value."""
+
+    labels: dict[str, str]
+    points: list[tuple[float, float]]
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """What happened in one run of a scenario.
+
+    Attributes:
+        scenario: the scenario's name.
+        cell: the cell's name.
+        history: every request, fault, probe and step.
+        spans: the traces of the requests.
+        series: the metrics of the cell.
+    """
+
+    scenario: str
+    cell: str
+    history: History
+    spans: list[Span]
+    series: list[Series]
+
+    def spans_of(self, trace_ids: set[str], service: str) -> list[Span]:
+        """The spans that a service has in some traces."""
+        return [span for span in self.spans if span.service == service and span.trace_id in trace_ids]

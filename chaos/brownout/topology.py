@@ -1,0 +1,155 @@
+"""How a system is wired: its services, the servers they need, and the edges between them."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from brownout.errors import FileError
+from brownout.files import parse_toml, read_text
+
+__all__ = ["EDGE_SERVERS", "Edge", "Service", "Topology", "parse_topology", "read_topology"]
+
+EDGE_SERVERS = ("postgres", "consul")
+"""The servers that a service reaches over an edge, that is, through a proxy of its own."""
+
+_WORDS = (*EDGE_SERVERS, "otlp", "python", "listen", "advertise", "database", "cell", "instance")
+_PLACEHOLDER = re.compile(r"{([\w-]+)}")
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+Count = Annotated[int, Meta(ge=1, le=9)]
+
+
+class Edge(msgspec.Struct, frozen=True, order=True):
+    """One dependency of a caller on a callee; a fault on it acts on all of the callee's instances."""
+
+    caller: str
+    callee: str
+
+    def __str__(self) -> str:
+        return f"{self.caller} -> {self.callee}"
+
+
+class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One service of the system, as its authors start it.
+
+    Attributes:
+        command: the program and its arguments, placeholders allowed.
+        health: the path that answers whether the service is well.
+        instances: how many of it run.
+        calls: the services it finds through Consul and calls.
+        env: its environment, placeholders allowed.
+    """
+
+    command: Annotated[tuple[str, ...], Meta(min_length=1)]
+    health: str = "/health"
+    instances: Count = 1
+    calls: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+
+
+class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table of services; what they do not name they do not reach.
+
+    Attributes:
+        entry: the service that users talk to.
+        services: by name.
+        env: the environment that all services share.
+        deadline_header: the request header in which a caller says how many milliseconds it will wait.
+    """
+
+    entry: str
+    services: Annotated[dict[str, Service], Meta(min_length=1)]
+    env: dict[str, str] = {}
+    deadline_header: str = ""
+
+    def callees(self, caller: str) -> tuple[str, ...]:
+        """Whom a service depends on: the services it calls, then the servers its environment names."""
+        service = self.services[caller]
+        named = {
+            word
+            for value in (*self.env.values(), *service.env.values())
+            for word in _PLACEHOLDER.findall(value)
+            if word in self.services or word in EDGE_SERVERS
+        }
+        return tuple(dict.fromkeys((*service.calls, *sorted(named))))
+
+    def edges(self) -> tuple[Edge, ...]:
+        """Every edge of the system."""
+        return tuple(Edge(name, callee) for name in self.services for callee in self.callees(name))
+
+    def edge(self, text: str) -> Edge:
+        """The edge that a text such as ``orders -> users`` names.
+
+        Raises:
+            ValueError: it is none of this system's; the message lists those that are.
+        """
+        caller, _, callee = (part.strip() for part in text.partition("->"))
+        edge = Edge(caller, callee)
+        if edge not in self.edges():
+            known = ", ".join(map(str, self.edges()))
+            raise ValueError(f"no edge {text!r}; the topology has {known}")
+        return edge
+
+    def service(self, name: str) -> str:
+        """The name again, if it is a service's.
+
+        Raises:
+            ValueError: it is not; the message lists those that are.
+        """
+        if name not in self.services:
+            raise ValueError(f"no service {name!r}; the topology has {', '.join(self.services)}")
+        return name
+
+    def reached_from(self, names: set[str]) -> tuple[str, ...]:
+        """The services in ``names`` and all that they call, directly or not, in the file's order."""
+        reached: set[str] = set()
+        waiting = set(names)
+        while waiting:
+            name = waiting.pop()
+            reached.add(name)
+            waiting |= {callee for callee in self.callees(name) if callee in self.services} - reached
+        return tuple(name for name in self.services if name in reached)
+
+
+def read_topology(path: Path) -> Topology:
+    """The topology in a file.
+
+    Raises:
+        FileError: it is missing, or a key in it is wrong.
+    """
+    return parse_topology(read_text(path), str(path))
+
+
+def parse_topology(text: str, name: str) -> Topology:
+    """The topology in a TOML text; ``name`` is the file's, for the error.
+
+    Raises:
+        FileError: a key is unknown or missing, or names what is not there.
+    """
+    topology = parse_toml(text, name, Topology)
+    if topology.entry not in topology.services:
+        raise FileError(f"{name}: entry", _unknown(topology.entry, topology.services))
+    for service_name, service in topology.services.items():
+        _check_service(topology, service_name, service, name)
+    return topology
+
+
+def _check_service(topology: Topology, service_name: str, service: Service, name: str) -> None:
+    where = f"{name}: services.{service_name}"
+    if not _NAME.fullmatch(service_name) or service_name in _WORDS:
+        raise FileError(where, "a service's name is lower-case letters, digits and dashes, and no server's")
+    for callee in service.calls:
+        if callee not in topology.services:
+            raise FileError(f"{where}.calls", _unknown(callee, topology.services))
+    words = {*_WORDS, *topology.services}
+    for text in (*service.command, *service.env.values(), *topology.env.values()):
+        for word in _PLACEHOLDER.findall(text):
+            if word not in words:
+                raise FileError(where, f"unknown placeholder {{{word}}}; allowed are {', '.join(sorted(words))}")
+
+
+def _unknown(name: str, services: dict[str, Service]) -> str:
+    return f"no service {name!r}; there are {', '.join(services)}"

@@ -1,0 +1,1 @@
+"""Load: arrivals at their due times, and the driver that turns a journey's requests into HTTP."""
