@@ -131,7 +131,7 @@ class _Performance:
                 await self._traffic.calls(step)
             case Bytes():
                 carried = await self._cell.network.carried_bytes(step.edge)
-                self._recorder.note("bytes", str(step.edge), **carried)
+                self._recorder.note("bytes", str(step.edge), Outcome.OK, **carried)
             case Hold():
                 async with self._held(step.what):
                     await self._all(step.steps)

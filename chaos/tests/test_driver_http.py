@@ -1,0 +1,87 @@
+"""The HTTP driver tells an answer, a refusal and an open question apart."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from brownout.history import Outcome
+from brownout.journeys import Request
+from brownout.workload.driver import HttpDriver
+
+
+@pytest.fixture
+async def driver() -> AsyncIterator[HttpDriver]:
+    async with HttpDriver() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    async def answer(request: web.Request) -> web.Response:
+        status = int(request.query.get("status", "200"))
+        return web.json_response({"method": request.method, "said": await request.text()}, status=status)
+
+    async def stall(_: web.Request) -> web.Response:
+        await asyncio.sleep(5)
+        return web.Response()
+
+    async def cut(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async def text(_: web.Request) -> web.Response:
+        return web.Response(text="x" * 5_000)
+
+    app = web.Application()
+    app.router.add_route("*", "/", answer)
+    app.router.add_get("/stall", stall)
+    app.router.add_get("/cut", cut)
+    app.router.add_get("/text", text)
+    async with TestServer(app) as server:
+        yield f"http://{server.host}:{server.port}"
+
+
+async def test_a_2xx_answer_is_ok_with_its_body(driver: HttpDriver, url: str) -> None:
+    answer = await driver.send(url, Request("shop", "POST", "/", json={"sku": 1}), timeout_s=5)
+    assert answer.outcome is Outcome.OK
+    assert answer.detail == {"status": 200, "body": {"method": "POST", "said": '{"sku": 1}'}}
+    assert (answer.response.status, answer.response.body) == (200, answer.detail["body"])
+
+
+@pytest.mark.parametrize("status", [404, 503])
+async def test_any_other_answer_is_a_failure(driver: HttpDriver, url: str, status: int) -> None:
+    answer = await driver.send(url, Request("shop", "GET", f"/?status={status}"), timeout_s=5)
+    assert answer.outcome is Outcome.FAILED
+    assert answer.detail["status"] == status
+
+
+async def test_no_answer_in_time_is_an_open_question(driver: HttpDriver, url: str) -> None:
+    answer = await driver.send(url, Request("shop", "GET", "/stall"), timeout_s=0.1)
+    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.detail == {"error": "no answer within 0.1 s"}
+    assert answer.response.status == 0
+
+
+async def test_a_connection_that_is_cut_is_an_open_question(driver: HttpDriver, url: str) -> None:
+    answer = await driver.send(url, Request("shop", "GET", "/cut"), timeout_s=5)
+    assert answer.outcome is Outcome.UNKNOWN
+    assert str(answer.detail["error"]).startswith("cut: ")
+
+
+async def test_a_refused_connection_is_a_failure(driver: HttpDriver) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    answer = await driver.send(f"http://127.0.0.1:{port}", Request("shop", "GET", "/"), timeout_s=5)
+    assert answer.outcome is Outcome.FAILED
+    assert str(answer.detail["error"]).startswith("refused: ")
+
+
+async def test_a_long_text_is_kept_only_in_part(driver: HttpDriver, url: str) -> None:
+    answer = await driver.send(url, Request("shop", "GET", "/text"), timeout_s=5)
+    assert answer.detail["body"] == "x" * 2_000
