@@ -77,10 +77,21 @@ class Telemetry(Protocol):
 class Cell(Protocol):
     """One isolated running copy of the system."""
 
-    name: str
-    network: Network
-    processes: Processes
-    telemetry: Telemetry
+    @property
+    def name(self) -> str:
+        """Its name: the environment in traces, the label ``cell`` in metrics."""
+
+    @property
+    def network(self) -> Network:
+        """Its edges."""
+
+    @property
+    def processes(self) -> Processes:
+        """Its running services."""
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What the observing servers know of it."""
 
     def url(self, service: str) -> str:
         """The address of a service's first instance, its own port: no proxy between."""

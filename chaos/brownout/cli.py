@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import click
 import typer
 from rich.console import Console
 
@@ -28,6 +27,9 @@ __all__ = ["main"]
 COULD_NOT_RUN = 3
 """The exit code when no ruling was reached; a wrong call is one of the reasons."""
 
+LOG_WIDTH = 120
+"""Columns where the output is no terminal but a file or a log of continuous integration."""
+
 _EXIT = {Ruling.PASS: 0, Ruling.FAIL: 1, Ruling.INCONCLUSIVE: 2}
 
 app = typer.Typer(
@@ -38,7 +40,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 every promise kept, 1 one broken, 2 inconclusive, 3 could not run; "
     "130 and 143 when ended by Ctrl-C or SIGTERM.",
 )
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 T = TypeVar("T")
@@ -127,13 +129,9 @@ def main() -> None:
     """Run the command line; every failure is one line on standard error."""
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        code = done.exit_code
-    except click.ClickException as wrong:
-        wrong.show()
-        code = COULD_NOT_RUN
-    except BrownoutError as error:
-        errors.print(f"brownout: {error}", markup=False)
+    except (BrownoutError, typer.TyperException) as error:
+        if str(error):  # empty when the help that a bare command prints was all there is to say
+            errors.print(f"brownout: {error}", markup=False)
         code = COULD_NOT_RUN
     sys.exit(code or 0)
 

@@ -1,5 +1,6 @@
 """Reading a file that a user wrote: every mistake is one line that names file, key and what is allowed."""
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from brownout.errors import FileError
 __all__ = ["parse_toml", "read_text"]
 
 T = TypeVar("T")
+
+_PART = re.compile(r"\[[^]]*]|[^.\[]+")
+"""A step of msgspec's path: a key, or an index or ``...`` in brackets."""
 
 
 def read_text(path: Path) -> str:
@@ -102,9 +106,7 @@ def _join(where: str, key: str) -> str:
 def _real_path(data: Any, path: str) -> str:
     """Msgspec's path with the table keys that it leaves out as ``[...]`` put back where only one can be meant."""
     where = ""
-    for part in path.replace("[", ".[").split("."):
-        if not part:
-            continue
+    for part in _PART.findall(path):
         if part == "[...]" and isinstance(data, dict):
             key = next(iter(data)) if len(data) == 1 else "*"
             where, data = _join(where, key), data.get(key)

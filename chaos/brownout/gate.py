@@ -64,7 +64,7 @@ async def run_gate(
     barrier = asyncio.Barrier(len(promises))
 
     async def everything(world: World) -> tuple[Verdict, ...]:
-        async with asyncio.TaskGroup() as group, HttpDriver() as driver:
+        async with HttpDriver() as driver, asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(world, promise, driver)) for promise in promises]
         return tuple(task.result() for task in tasks)
 
@@ -147,10 +147,12 @@ async def watched(work: Awaitable[T], supervisor: Supervisor, stop: asyncio.Even
     stopping.cancel()
     losing.cancel()
     if not working.done():
-        await supervisor.end()
-        working.cancel()
-        await asyncio.wait([working], timeout=1)
-        raise Stopped if stop.is_set() else ProcessError("watchdog", "it was killed, and the run with it")
+        try:
+            await supervisor.end()
+        finally:
+            working.cancel()
+            await asyncio.wait([working], timeout=1)
+        raise Stopped if stop.is_set() else ProcessError("watchdog", "it has gone, and the run with it")
     try:
         return working.result()
     except BaseExceptionGroup as group:

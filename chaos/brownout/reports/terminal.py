@@ -8,9 +8,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from brownout.servers import Finding
 from brownout.verdict import Ruling, Verdict, overall
 
-__all__ = ["Board", "print_verdicts"]
+__all__ = ["Board", "print_findings", "print_verdicts"]
 
 _STYLE = {Ruling.PASS: "green", Ruling.INCONCLUSIVE: "yellow", Ruling.FAIL: "bold red"}
 
@@ -72,3 +73,19 @@ def print_verdicts(console: Console, verdicts: tuple[Verdict, ...]) -> None:
     kept = sum(verdict.ruling is Ruling.PASS for verdict in verdicts)
     style = _STYLE[ruling]
     console.print(f"\n[{style}]{ruling}[/{style}]: {kept} of {len(verdicts)} promises kept")
+
+
+def print_findings(console: Console, findings: tuple[Finding, ...]) -> None:
+    """A row a server: where it was found and its version, or what is missing and the command that would help."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("server", "version", "from", "where"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        style = "green" if finding.path else "yellow"
+        where = [str(finding.path) if finding.path else finding.missing]
+        where += [f"try: {finding.remedy}"] if finding.remedy else []
+        where += [f"({finding.note})"] if finding.note else []
+        source = finding.source if finding.path else f"will be: {finding.source}"
+        cells = (finding.name, finding.version, source, "\n".join(where))
+        table.add_row(*(escape(cell) for cell in cells), style="" if finding.path else style)
+    console.print(table)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from random import Random
+from secrets import token_hex
 from typing import Any
 
 from brownout.errors import BrownoutError
@@ -123,8 +124,8 @@ class Traffic:
     async def _send(
         self, request: Request, actor: str, phase: str, *, timeout_s: float, due_ns: int = 0
     ) -> tuple[Operation, Response]:
-        trace_id = f"{self._random.getrandbits(128) | 1:032x}"
-        traced = with_headers(request, {"traceparent": f"00-{trace_id}-{trace_id[:15]}1-01"})
+        trace_id, span_id = token_hex(16), token_hex(8)  # not of the seed: cells share one tracing server
+        traced = with_headers(request, {"traceparent": f"00-{trace_id}-{span_id}-01"})
         url = self._url(request.service)
         begun = self._recorder.begin(
             actor,

@@ -1,0 +1,121 @@
+"""What the harness asks Consul: who is registered and passing in a cell, and to forget who was left there."""
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from brownout.errors import CellError
+
+__all__ = ["Consul", "Registration"]
+
+POLL_WAIT_S = 5
+"""How long one blocking query is held by the agent."""
+
+_MARGIN_S = 5.0  # over a query's wait, the agent adds up to a sixteenth of it
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """An instance as the agent has it, with the status *passing*."""
+
+    id: str
+    service: str
+    host: str
+    port: int
+    meta: dict[str, str]
+
+
+class Consul:
+    """One Consul agent; a context manager, since it keeps connections.
+
+    Args:
+        address: ``host:port`` of its HTTP API.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            f"http://{self.address}", timeout=aiohttp.ClientTimeout(total=POLL_WAIT_S + _MARGIN_S)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def passing(self, cell: str, service: str) -> list[Registration]:
+        """The instances of a service in a cell whose checks all pass.
+
+        Raises:
+            CellError: the agent did not answer.
+        """
+        found, _ = await self._passing(cell, service, 0)
+        return found
+
+    async def registered(self, cell: str, service: str, host: str, port: int, within_s: float = 60.0) -> Registration:
+        """Wait until the instance of a service that listens there is registered and passing.
+
+        Raises:
+            CellError: it is not within ``within_s``, or the agent did not answer.
+        """
+        found: list[Registration] = []
+        index = 0
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    found, index = await self._passing(cell, service, index)
+                    for instance in found:
+                        if (instance.host, instance.port) == (host, port):
+                            return instance
+        except TimeoutError:
+            there = ", ".join(f"{each.host}:{each.port}" for each in found) or "none"
+            raise CellError(
+                f"{cell}/{service}",
+                f"{host}:{port} is not passing in Consul within {within_s:g} s; {there} is",
+            ) from None
+
+    async def deregister(self, cell: str) -> list[str]:
+        """Forget every instance that is registered for a cell; returns their ids.
+
+        Raises:
+            CellError: the agent did not do it.
+        """
+        left, _ = await self._get("/v1/agent/services", filter=f'Meta.cell == "{cell}"')
+        for instance in left:
+            await self._send("PUT", f"/v1/agent/service/deregister/{instance}")
+        return sorted(left)
+
+    async def _passing(self, cell: str, service: str, index: int) -> tuple[list[Registration], int]:
+        """Ask once something is newer than ``index``, or after ``POLL_WAIT_S``; returns the new index as well."""
+        entries, answered = await self._get(
+            f"/v1/health/service/{service}",
+            passing="true",
+            filter=f'Service.Meta.cell == "{cell}"',
+            index=str(index),
+            wait=f"{POLL_WAIT_S}s",
+        )
+        found = [_registration(entry["Service"]) for entry in entries]
+        return found, answered if answered >= index else 0  # a restarted agent counts from the start again
+
+    async def _get(self, path: str, **query: str) -> tuple[Any, int]:
+        body, headers = await self._send("GET", path, **query)
+        return msgspec.json.decode(body), int(headers.get("X-Consul-Index", "0"))
+
+    async def _send(self, method: str, path: str, **query: str) -> tuple[bytes, Any]:
+        try:
+            async with self._session.request(method, path, params=query) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise CellError("consul", f"{self.address} does not answer: {error!r}") from error
+        if not response.ok:
+            raise CellError("consul", f"{method} {path}: status {response.status}, {body[:200].decode()}")
+        return body, response.headers
+
+
+def _registration(service: dict[str, Any]) -> Registration:
+    return Registration(service["ID"], service["Service"], service["Address"], service["Port"], service["Meta"] or {})

@@ -1,0 +1,226 @@
+"""A cell of local processes: databases, proxies and services, started from a topology and ended with the run."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import msgspec
+from brownout.cells.telemetry import ServerTelemetry
+from brownout.servers import Addresses
+from brownout.servers.ports import free_port
+
+from brownout.cells.consul import Consul
+from brownout.cells.edges import EdgeNetwork
+from brownout.cells.toxiproxy import Toxiproxy
+from brownout.cells.wiring import HARNESS, Instance, Wiring, wire
+from brownout.errors import CellError
+from brownout.topology import Edge, Topology
+from brownout.undo.supervisor import Process, Supervisor
+
+__all__ = ["LocalCell", "World", "local_cell"]
+
+READY_S = 90.0
+"""How long a service may take to answer and to be registered: many start at once on a small machine."""
+
+
+class World(msgspec.Struct, frozen=True):
+    """What all cells of a run share.
+
+    Attributes:
+        topology: the system's table.
+        servers: where the real servers listen.
+        supervisor: starts processes.
+        log: where a process of that name writes its output.
+    """
+
+    topology: Topology
+    servers: Addresses
+    supervisor: Supervisor
+    log: Callable[[str], Path]
+
+
+class LocalProcesses:
+    """The services of a cell as processes; implements `brownout.cell.Processes`."""
+
+    def __init__(self, world: World, cell: str, wiring: Wiring, consul: Consul) -> None:
+        self._world = world
+        self._cell = cell
+        self._consul = consul
+        self._instances = {(each.service, each.number): each for each in wiring.instances}
+        self._running: dict[tuple[str, int], Process] = {}
+        self._signalled_ns: dict[tuple[str, int], int] = {}
+
+    def instances(self, service: str) -> int:
+        """How many instances a service has."""
+        return sum(name == service for name, _ in self._instances)
+
+    async def start_all(self) -> None:
+        """Start every instance; returns when all answer and are registered."""
+        await asyncio.gather(*(self.start(service, number) for service, number in self._instances))
+
+    async def start(self, service: str, instance: int) -> None:
+        """Start an instance; returns when it answers and is registered.
+
+        Raises:
+            CellError: it ended, or was not ready in time.
+        """
+        wired = self._instances[service, instance]
+        process = await self._world.supervisor.spawn(
+            f"{self._cell}/{wired.name}",
+            wired.command,
+            env={**_inherited(), **wired.env},
+            log=self._world.log(f"{self._cell}.{wired.name}"),
+        )
+        self._running[service, instance] = process
+        try:
+            async with asyncio.timeout(READY_S):
+                await self._ready(wired, process)
+        except TimeoutError:
+            raise self._not_ready(wired, f"not ready within {READY_S:g} s") from None
+
+    async def end_all(self) -> None:
+        """End every instance at once."""
+        for process in self._running.values():
+            process.signal(signal.SIGKILL)
+        await asyncio.gather(*(process.wait() for process in self._running.values()))
+
+    async def kill(self, service: str, instance: int) -> dict[str, Any]:
+        """End an instance with SIGKILL, if it still runs; returns its exit code once it is gone."""
+        process = self._running[service, instance]
+        process.signal(signal.SIGKILL)
+        return {"instance": instance, "exit_code": await process.wait()}
+
+    async def terminate(self, service: str, instance: int) -> dict[str, Any]:
+        """Send SIGTERM to an instance."""
+        process = self._running[service, instance]
+        self._signalled_ns[service, instance] = time.monotonic_ns()
+        process.signal(signal.SIGTERM)
+        return {"pid": process.pid}
+
+    async def exited(self, service: str, instance: int, within_s: float) -> dict[str, Any]:
+        """Wait for the end of an instance; empty when it still runs."""
+        process = self._running[service, instance]
+        try:
+            async with asyncio.timeout(within_s):
+                code = await process.wait()
+        except TimeoutError:
+            return {}
+        ended_ns = process.exited_at_ns or time.monotonic_ns()
+        since_ns = self._signalled_ns.get((service, instance), ended_ns)
+        return {"exit_code": code, "after_s": (ended_ns - since_ns) / 1e9}
+
+    async def _ready(self, wired: Instance, process: Process) -> None:
+        async with aiohttp.ClientSession(trust_env=False) as session:
+            while not await _answers(session, f"http://{wired.listen}{wired.health}"):
+                if process.returncode is not None:
+                    raise self._not_ready(wired, f"ended with exit code {process.returncode} while starting")
+                await asyncio.sleep(0.05)
+        host, _, port = wired.listen.rpartition(":")
+        await self._consul.registered(self._cell, wired.service, host, int(port))
+
+    def _not_ready(self, wired: Instance, cause: str) -> CellError:
+        log = self._world.log(f"{self._cell}.{wired.name}")
+        said = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+        last = f"; it last said: {said[0][:300]}" if said else ""
+        return CellError(f"{self._cell}/{wired.name}", cause + last, f"see {log}")
+
+
+class LocalCell:
+    """One running copy of the system; implements `brownout.cell.Cell`."""
+
+    def __init__(
+        self,
+        name: str,
+        wiring: Wiring,
+        network: EdgeNetwork,
+        processes: LocalProcesses,
+        telemetry: ServerTelemetry,
+    ) -> None:
+        self.name = name
+        self.network = network
+        self.processes = processes
+        self.telemetry = telemetry
+        self._wiring = wiring
+
+    def url(self, service: str) -> str:
+        """The address of a service's first instance, its own port."""
+        return next(f"http://{each.listen}" for each in self._wiring.instances if each.service == service)
+
+    def side_url(self, service: str) -> str:
+        """The address of the harness's own proxy to a service's first instance."""
+        edge = Edge(HARNESS, service)
+        return next(f"http://{proxy.listen}" for proxy in self._wiring.proxies if proxy.edge == edge)
+
+    async def heal(self) -> list[str]:
+        """Lift whatever is left of a fault on any edge."""
+        return await self.network.heal()
+
+
+@asynccontextmanager
+async def local_cell(
+    world: World,
+    name: str,
+    services: tuple[str, ...],
+    *,
+    instances: Mapping[str, int] | None = None,
+    environment: Mapping[str, Mapping[str, str]] | None = None,
+) -> AsyncIterator[LocalCell]:
+    """Hold a cell open: its databases, proxies and services; ready when every instance is.
+
+    Raises:
+        CellError: a part of it could not be started.
+    """
+    servers = world.servers
+    wiring = wire(
+        world.topology,
+        name,
+        services,
+        lambda: f"127.0.0.1:{free_port()}",
+        {"postgres": servers.postgres, "consul": servers.consul, "otlp": servers.otlp},
+        instances=instances,
+        environment=environment,
+    )
+    async with AsyncExitStack() as stack:
+        toxiproxy = await stack.enter_async_context(Toxiproxy(servers.toxiproxy))
+        consul = await stack.enter_async_context(Consul(servers.consul))
+        network = EdgeNetwork(toxiproxy, wiring.proxies)
+        await asyncio.gather(network.create(), _create_databases(servers.postgres, wiring.databases))
+        stack.push_async_callback(network.destroy)
+        processes = LocalProcesses(world, name, wiring, consul)
+        stack.push_async_callback(processes.end_all)
+        await processes.start_all()
+        yield LocalCell(
+            name, wiring, network, processes, ServerTelemetry(servers.jaeger, servers.prometheus, name, services)
+        )
+
+
+def _inherited() -> dict[str, str]:
+    """The little that a program needs of the user's environment: no proxy settings, no secrets."""
+    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ", "TMPDIR") if key in os.environ}
+
+
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as response:
+            return response.ok
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+async def _create_databases(postgres: str, names: tuple[str, ...]) -> None:
+    try:
+        connection = await asyncpg.connect(f"postgresql://postgres@{postgres}/postgres", timeout=10)
+        try:
+            for name in names:
+                await connection.execute(f'CREATE DATABASE "{name}"')
+        finally:
+            await connection.close()
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise CellError("postgres", f"databases cannot be created: {error}") from None

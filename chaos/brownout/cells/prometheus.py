@@ -1,0 +1,94 @@
+"""The metrics of a cell, as Prometheus scraped them."""
+
+import asyncio
+import math
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from brownout.errors import CellError
+from brownout.recording import Series
+
+__all__ = ["Prometheus"]
+
+ARRIVAL_BOUND_S = 5.0
+"""Longest wait for the scrape that follows the end of the time asked for."""
+
+POLL_S = 0.2
+LEFT_OUT = ".+_bucket|.+_created|(python|process|scrape)_.+"
+"""Metrics that judge nothing: histograms are kept as sum and count, and internals not at all."""
+
+
+class _Data(msgspec.Struct):
+    result: list[dict[str, Any]]
+
+
+class _Answer(msgspec.Struct):
+    data: _Data
+
+
+class Prometheus:
+    """One Prometheus server; a context manager, since it keeps connections.
+
+    Args:
+        address: ``host:port`` of its HTTP API.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(f"http://{self.address}", timeout=aiohttp.ClientTimeout(total=30))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def collect(self, cell: str, from_ns: int, to_ns: int) -> list[Series]:
+        """The samples of a cell, at the times they were scraped, but for those named in ``LEFT_OUT``.
+
+        Waits, at most ``ARRIVAL_BOUND_S``, until all targets of the cell were scraped after ``to_ns``. Samples
+        that are not a number are left out.
+
+        Args:
+            cell: the value of the label ``cell``.
+            from_ns: the first moment, in Unix nanoseconds.
+            to_ns: the last moment, in Unix nanoseconds.
+
+        Raises:
+            CellError: the server did not answer.
+        """
+        await self._scraped(cell, to_ns / 1e9)
+        span_ms = math.ceil((to_ns - from_ns) / 1e6)
+        found = await self._query(f'{{cell="{cell}", __name__!~"{LEFT_OUT}"}}[{max(span_ms, 1)}ms]', at_s=to_ns / 1e9)
+        series = [Series(each["metric"], _points(each["values"])) for each in found]
+        return [each for each in series if each.points]
+
+    async def _scraped(self, cell: str, at_s: float) -> None:
+        """Wait for the samples of ``at_s``; a cell without targets is waited for as well, in vain."""
+        deadline = asyncio.get_running_loop().time() + ARRIVAL_BOUND_S
+        while asyncio.get_running_loop().time() < deadline:
+            oldest = await self._query(f'min(timestamp(up{{cell="{cell}"}}))')
+            if oldest and float(oldest[0]["value"][1]) >= at_s:
+                return
+            await asyncio.sleep(POLL_S)
+
+    async def _query(self, query: str, at_s: float | None = None) -> list[dict[str, Any]]:
+        form = {"query": query} if at_s is None else {"query": query, "time": f"{at_s:.3f}"}
+        try:
+            async with self._session.post("/api/v1/query", data=form) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise CellError("prometheus", f"{self.address} does not answer: {error!r}") from error
+        if not response.ok:
+            raise CellError("prometheus", f"{query}: status {response.status}, {body[:200].decode()}")
+        return msgspec.json.decode(body, type=_Answer).data.result
+
+
+def _points(values: list[list[Any]]) -> list[tuple[float, float]]:
+    points = [(float(at), float(value)) for at, value in values]
+    return [point for point in points if not math.isnan(point[1])]

@@ -1,0 +1,18 @@
+"""Standing checks: what every recording has to show before any ruling on it means something."""
+
+from brownout.checks import faults_acted, finished, load_offered, sampled, steady
+from brownout.recording import Recording
+
+__all__ = ["missing_evidence", "missing_recovery"]
+
+_EVIDENCE = (finished.check, steady.check_before, faults_acted.check, load_offered.check, sampled.check)
+
+
+def missing_evidence(recording: Recording) -> list[str]:
+    """Why nothing can be ruled on a recording, in words; empty when it can."""
+    return [reason for check in _EVIDENCE if (reason := check(recording))]
+
+
+def missing_recovery(recording: Recording) -> str | None:
+    """How the system did not come back; it forbids a PASS, and takes nothing from a FAIL that came before."""
+    return steady.check_after(recording)

@@ -1,0 +1,18 @@
+"""Whether the engine came to the end of the scenario and left the cell clean."""
+
+from brownout.history import Outcome
+from brownout.recording import Recording
+
+__all__ = ["check"]
+
+
+def check(recording: Recording) -> str | None:
+    """Why the run says nothing: it was given up, has no end, or left a fault behind; None when it is whole."""
+    if aborted := recording.history.alone("engine", "aborted"):
+        return f"the scenario was not finished: {aborted[0].detail.get('why', 'no reason was given')}"
+    clean = recording.history.alone("engine", "clean")
+    if not clean:
+        return "the scenario has no end: nobody saw that the cell was left clean"
+    if clean[-1].outcome is not Outcome.OK:
+        return f"faults were left in the cell: {', '.join(clean[-1].detail.get('left', []))}"
+    return None

@@ -1,0 +1,28 @@
+"""Whether there is anything to judge by: requests, metrics, and the traces of what succeeded."""
+
+from brownout.recording import Recording
+
+__all__ = ["TRACED_SHARE", "check"]
+
+TRACED_SHARE = 0.9
+"""Of the requests that succeeded at least so many have a span: the absence of one means something only then."""
+
+STEADY_PHASES = frozenset({"arrange", "before", "after"})
+
+
+def check(recording: Recording) -> str | None:
+    """What is missing; None when everything is there."""
+    requests = recording.history.requests()
+    under_test = [one for one in requests if one.invoked.action not in STEADY_PHASES]
+    asked = recording.history.operations("watch")
+    if not under_test and not asked:
+        return "nothing was asked of the system while it was put to the test"
+    if not any(series.points for series in recording.series):
+        return "no metrics were collected"
+    if not recording.spans:
+        return "no traces were collected"
+    good = {one.trace_id for one in requests if one.ok and one.trace_id}
+    seen = good & {span.trace_id for span in recording.spans}
+    if len(seen) < TRACED_SHARE * len(good):
+        return f"only {len(seen)} of {len(good)} requests that succeeded have a trace"
+    return None

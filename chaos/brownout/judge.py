@@ -1,0 +1,37 @@
+"""The judge: what a promise's own check and the standing checks come to together."""
+
+import msgspec
+
+from brownout.checks import missing_evidence, missing_recovery
+from brownout.promises.promise import Promise
+from brownout.recording import Recording
+from brownout.verdict import Ruling, Verdict
+
+__all__ = ["judged"]
+
+
+def judged(promise: Promise, recording: Recording | None) -> Verdict:
+    """The verdict on a promise: a pure function of its recording.
+
+    A recording that lacks evidence overrules everything; a system that did not come back overrules a PASS only.
+
+    Args:
+        promise: what was put to the test.
+        recording: what happened; None where there is no whole one.
+    """
+    if recording is None:
+        return _unknown(promise, "there is no recording: the run ended before it was whole")
+    try:
+        if missing := missing_evidence(recording):
+            return _unknown(promise, "; ".join(missing))
+        verdict = promise.check(recording)
+        lost = missing_recovery(recording)
+    except Exception as error:  # noqa: BLE001 - whatever a checker does, nothing passes by it
+        return _unknown(promise, f"the checker crashed: {type(error).__name__}: {error}")
+    if lost and verdict.ruling is Ruling.PASS:
+        return msgspec.structs.replace(verdict, ruling=Ruling.INCONCLUSIVE, reason=lost)
+    return verdict
+
+
+def _unknown(promise: Promise, reason: str) -> Verdict:
+    return Verdict(promise.name, promise.clause, Ruling.INCONCLUSIVE, reason)

@@ -1,0 +1,132 @@
+"""A contract: what a system promises, read from TOML and held against its topology."""
+
+import runpy
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from brownout.errors import FileError
+from brownout.files import parse_toml, read_text
+from brownout.journeys import Journey, Request, requests_journey
+from brownout.promises.breaker import CircuitBreaker
+from brownout.promises.deadline import Deadline
+from brownout.promises.health import Health
+from brownout.promises.promise import WrongKeyError
+from brownout.promises.rate_limit import RateLimit
+from brownout.promises.shutdown import GracefulShutdown
+from brownout.topology import Topology
+
+__all__ = ["JOURNEYS_FILE", "Contract", "Kind", "parse_contract", "read_contract", "read_journeys"]
+
+Kind: TypeAlias = CircuitBreaker | Deadline | RateLimit | Health | GracefulShutdown
+"""Every kind of promise. A new one is a file beside this one, and a word here."""
+
+Requests = Annotated[tuple[Request, ...], Meta(min_length=1)]
+
+JOURNEYS_FILE = "journeys.py"
+"""Where the journeys of a contract are, beside it; a function's ``_`` is a ``-`` in the contract."""
+
+
+class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a system promises.
+
+    Attributes:
+        promises: the tables ``[[promise]]``; names are unique.
+        journeys: lists of requests by name, for journeys that need no program.
+    """
+
+    promises: Annotated[tuple[Kind, ...], Meta(min_length=1)] = msgspec.field(name="promise")
+    journeys: dict[str, Requests] = {}
+
+
+def read_contract(path: Path, topology: Topology, journeys: Mapping[str, Journey]) -> Contract:
+    """The contract in a file.
+
+    Args:
+        path: the file.
+        topology: what its edges and services have to be in.
+        journeys: what its journeys have to be among; see `read_journeys`.
+
+    Raises:
+        FileError: it is missing, or a key in it is wrong.
+    """
+    return parse_contract(read_text(path), str(path), topology, journeys)
+
+
+def parse_contract(text: str, name: str, topology: Topology, journeys: Mapping[str, Journey] | None = None) -> Contract:
+    """The contract in a TOML text; ``name`` is the file's, for the error; no ``journeys``, no look at their names.
+
+    Raises:
+        FileError: a key is unknown or missing, a value is out of bounds, or names what is not there.
+    """
+    contract = parse_toml(text, name, Contract)
+    seen: set[str] = set()
+    for index, promise in enumerate(contract.promises):
+        where = f"{name}: promise[{index}]"
+        if promise.name in seen:
+            raise FileError(f"{where}.name", f"there is another promise {promise.name!r}")
+        seen.add(promise.name)
+        _check_fit(promise, topology, where)
+        if journeys is not None and promise.journey not in {*journeys, *contract.journeys}:
+            raise FileError(f"{where}.journey", _unknown(promise.journey, {*journeys, *contract.journeys}))
+    return contract
+
+
+def _check_fit(promise: Kind, topology: Topology, where: str) -> None:
+    for service in promise.environment:
+        if service not in topology.services:
+            known = ", ".join(topology.services)
+            raise FileError(f"{where}.environment.{service}", f"no service {service!r}; the topology has {known}")
+    try:
+        promise.scenario(topology)
+    except WrongKeyError as error:
+        raise FileError(f"{where}.{error.key}", str(error)) from None
+
+
+def _unknown(journey: str, known: set[str]) -> str:
+    there = ", ".join(sorted(known)) or f"none; write them in {JOURNEYS_FILE} beside the contract"
+    return f"no journey {journey!r}; there are {there}"
+
+
+def read_journeys(contract: Path) -> dict[str, Journey]:
+    """All journeys that a contract's promises may name: those in ``journeys.py`` beside it, and its own lists.
+
+    Raises:
+        FileError: the contract cannot be read, ``journeys.py`` cannot be loaded, or both have a journey of one name.
+    """
+    listed = parse_toml(read_text(contract), str(contract), Contract).journeys
+    programmed = _programmed(contract.with_name(JOURNEYS_FILE))
+    if twice := sorted(listed.keys() & programmed.keys()):
+        raise FileError(f"{contract}: journeys.{twice[0]}", f"{JOURNEYS_FILE} has a journey of this name too")
+    return programmed | {name: requests_journey(requests) for name, requests in listed.items()}
+
+
+def _programmed(path: Path) -> dict[str, Journey]:
+    """The public journeys of a program; it is run as a file, and leaves nothing in ``sys.modules`` or on disk."""
+    if not path.exists():
+        return {}
+    try:
+        values = runpy.run_path(str(path), run_name="journeys")
+    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is told as the file's mistake
+        raise FileError(str(path), f"cannot be loaded: {_line(error, path)}{_said(error)}") from None
+    return {
+        name.replace("_", "-"): value
+        for name, value in values.items()
+        if isinstance(value, Journey) and not name.startswith("_")
+    }
+
+
+def _line(error: Exception, path: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: "
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"line {lines[-1]}: " if lines else ""
+
+
+def _said(error: Exception) -> str:
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {message}".splitlines()[0]

@@ -1,0 +1,116 @@
+"""Reading a recording for what a promise needs; where it is not there, there is no evidence."""
+
+from collections.abc import Iterable, Sequence
+
+from brownout.history import Operation
+from brownout.promises.promise import BrokenError, NoEvidenceError
+from brownout.recording import Recording
+from brownout.topology import Edge
+from brownout.verdict import Figure
+from brownout.windows import Window, windows
+
+__all__ = [
+    "at_once",
+    "edge_of",
+    "entered_at",
+    "phase",
+    "requests_at",
+    "seconds",
+    "told",
+    "traces",
+    "traces_at",
+    "whole_window",
+]
+
+SLOW_SHARE = 0.1
+"""So many of some calls may be late before that is held against the system, and not against a busy machine."""
+
+
+def edge_of(text: str) -> Edge:
+    """The edge that a contract names; that the topology has it was seen when the contract was read."""
+    caller, _, callee = text.partition("->")
+    return Edge(caller.strip(), callee.strip())
+
+
+def seconds(from_ns: int, to_ns: int) -> float:
+    """The seconds from one time to another."""
+    return (to_ns - from_ns) / 1e9
+
+
+def told(operation: Operation) -> str:
+    """How a request ended, in words."""
+    detail = operation.completed.detail if operation.completed else {}
+    return str(detail.get("status") or detail.get("error") or operation.outcome)
+
+
+def phase(recording: Recording, name: str, count: int | None = None) -> list[Operation]:
+    """The requests of a phase.
+
+    Raises:
+        NoEvidenceError: there are none, not ``count`` of them, or one has no end.
+    """
+    operations = recording.history.requests(name)
+    if not operations:
+        raise NoEvidenceError(f"no requests in the phase {name!r}")
+    if count is not None and len(operations) != count:
+        raise NoEvidenceError(
+            f"{len(operations)} requests in the phase {name!r} instead of {count}: the journey must be a single request"
+        )
+    if any(operation.completed is None for operation in operations):
+        raise NoEvidenceError(f"a request in the phase {name!r} has no end")
+    return operations
+
+
+def entered_at(operations: Iterable[Operation], service: str) -> None:
+    """Make sure that requests went to a service's own port.
+
+    Raises:
+        NoEvidenceError: they went elsewhere, where another service's breaker or limit may have hidden everything.
+    """
+    others = {str(operation.invoked.detail.get("service")) for operation in operations} - {service}
+    if others:
+        raise NoEvidenceError(f"the journey enters at {', '.join(sorted(others))}; it must enter at {service}")
+
+
+def traces(operations: Iterable[Operation]) -> set[str]:
+    """The traces that some requests started."""
+    return {operation.trace_id for operation in operations if operation.trace_id}
+
+
+def requests_at(recording: Recording, operations: Iterable[Operation], service: str) -> int:
+    """How many requests reached a service in the traces of some operations: its spans of kind ``server``."""
+    return sum(span.kind == "server" for span in recording.spans_of(traces(operations), service))
+
+
+def traces_at(recording: Recording, operations: Iterable[Operation], service: str) -> set[str]:
+    """The traces of some operations in which a service was reached."""
+    spans = recording.spans_of(traces(operations), service)
+    return {span.trace_id for span in spans if span.kind == "server"}
+
+
+def whole_window(recording: Recording, fault: str) -> Window:
+    """The one window in which a fault was held.
+
+    Raises:
+        NoEvidenceError: it was not entered and lifted, both as asked, exactly once.
+    """
+    found = [window for window in windows(recording.history, fault) if window.whole]
+    if len(found) != 1:
+        raise NoEvidenceError(f"{fault} was in force {len(found)} times instead of once")
+    return found[0]
+
+
+def at_once(refused: Sequence[Operation], within_s: float) -> Figure:
+    """Make sure that refusals came at once; returns the slowest.
+
+    One in ten may be slower: on a busy machine it is the client that is late.
+
+    Raises:
+        BrokenError: more were slower.
+    """
+    slow = [operation for operation in refused if operation.duration_s > within_s]
+    slowest = Figure("slowest refusal", max(one.duration_s for one in refused), "s", f"at once: {within_s:g} s")
+    if len(slow) > SLOW_SHARE * len(refused):
+        reason = f"{len(slow)} of {len(refused)} refusals took more than {within_s:g} s, promised at once"
+        raise BrokenError(reason, slow, [slowest])
+    return slowest

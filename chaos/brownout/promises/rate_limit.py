@@ -1,0 +1,203 @@
+"""The rate limit of a service: never more than promised, not less either, and a call that can wait is served."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from brownout.history import Operation
+from brownout.promises.evidence import at_once, entered_at, phase, seconds, told
+from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, Status, key
+from brownout.recording import Recording
+from brownout.scenario import Calls, Hold, Load, Scenario, Wait
+from brownout.topology import Topology
+from brownout.verdict import Figure, Verdict
+
+__all__ = ["Excess", "RateLimit", "largest_excess"]
+
+BURST_DEADLINE_MS = 1000
+PATIENT_DEADLINE_MS = 10_000
+LOAD_DEADLINE_MS = 500
+LOAD_S = 5.0
+LOAD_FACTOR = 3
+IDLE_S = 0.5
+
+ROUNDING = 1e-6
+"""Calls; what seconds as floating-point numbers may be off by."""
+
+LEAST_SHARE = 0.8
+"""Of what bucket and rate grant under load, at least this passes; the rest is for the edges of the time counted."""
+
+SERVED_MARGIN_S = 1.0
+"""How much later than the rate grants it the last of the patient calls may have its answer."""
+
+
+class Excess(msgspec.Struct, frozen=True):
+    """The window in which passes are furthest above, or least below, what a token bucket grants.
+
+    Attributes:
+        passed: calls sent after its beginning and answered before its end.
+        seconds: its length.
+        above: ``passed`` less what is granted; positive is a broken promise.
+        last: the operation whose answer ends the window.
+    """
+
+    passed: int
+    seconds: float
+    above: float
+    last: Operation
+
+
+def largest_excess(passes: Iterable[Operation], rps: float, burst: int) -> Excess:
+    """The worst window over some calls that passed; there has to be one.
+
+    A token is taken between a call's sending and its answer, so of the calls sent after a and answered before b at
+    most ``burst + rps * (b - a)`` pass. Only windows from a sending to an answer matter. Each answer is looked at
+    once, with a running count for every window that may end there: n * n steps of an addition for n calls.
+    """
+    ordered = sorted(passes, key=lambda one: one.answered_ns or 0)
+    counts: list[tuple[int, int]] = []
+    worst: Excess | None = None
+    for one in ordered:
+        counts = [(from_ns, count + (one.sent_ns >= from_ns)) for from_ns, count in counts]
+        since = sum(other.sent_ns >= one.sent_ns for other in ordered[: len(counts)])
+        counts.append((one.sent_ns, since + 1))
+        end_ns = one.answered_ns or one.sent_ns
+        for from_ns, count in counts:
+            above = count - burst - rps * seconds(from_ns, end_ns)
+            if worst is None or above > worst.above:
+                worst = Excess(count, seconds(from_ns, end_ns), above, one)
+    if worst is None:
+        raise NoEvidenceError("no call passed")
+    return worst
+
+
+class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
+    """A token bucket on which calls wait, and are refused at once when their deadline comes first (clause 6.3).
+
+    The journey has to be the limited call alone, at the service's own port.
+
+    Attributes:
+        service: whose limit it is.
+        rps: tokens a second.
+        burst: tokens that the bucket holds.
+        status: of a refusal.
+    """
+
+    service: str
+    rps: Positive
+    burst: Count
+    status: Status = 429
+
+    def scenario(self, topology: Topology) -> Scenario:
+        """A burst of short patience, one of long patience, and a load above the rate, each on a full bucket."""
+        with key("service"):
+            service = topology.service(self.service)
+        with key("kind"):
+            if not topology.deadline_header:
+                raise ValueError("needs a deadline_header in the topology: calls of short patience show a limit")
+        full = Wait(self.burst / self.rps + IDLE_S)
+        load = Load("load", self.journey, rate=LOAD_FACTOR * self.rps, deadline_ms=LOAD_DEADLINE_MS)
+        steps = (
+            full,
+            Calls("burst", self.journey, self._calls, together=True, deadline_ms=BURST_DEADLINE_MS),
+            full,
+            Calls("patient", self.journey, self._patient, together=True, deadline_ms=PATIENT_DEADLINE_MS),
+            full,
+            Hold(load, (Wait(LOAD_S),)),
+            full,
+        )
+        services = topology.reached_from({service})
+        return Scenario(self.name, self.journey, steps, services, environment=self.environment)
+
+    @property
+    def _calls(self) -> int:
+        """Enough that some cannot have a token within their deadline."""
+        return max(4 * self.burst, self.burst + 2 * int(self.rps * BURST_DEADLINE_MS / 1000) + 1)
+
+    @property
+    def _patient(self) -> int:
+        """More than the bucket holds, and no more than half of the deadline will serve."""
+        return self.burst + max(1, min(2 * self.burst, int(self.rps * PATIENT_DEADLINE_MS / 2000)))
+
+    def examine(self, recording: Recording) -> Verdict:
+        """The windows over all calls; then the refusals; then what has to be served."""
+        burst, patient = phase(recording, "burst", self._calls), phase(recording, "patient", self._patient)
+        load = phase(recording, "load")
+        entered_at([*burst, *patient, *load], self.service)
+        excess = self._never_more(recording)
+        refused = [call for call in (*burst, *patient, *load) if call.status == self.status]
+        self._known_ends([*burst, *patient, *load])
+        if not refused:
+            raise NoEvidenceError("no call was refused: nothing asked for more than the limit grants")
+        slowest = at_once([call for call in (*burst, *load) if not call.ok], LOAD_DEADLINE_MS / 2000)
+        longest = self._served(patient)
+        least = (self._not_stingy("burst", burst), self._not_stingy("load", load))
+        return self.kept(
+            f"never more than {self.burst} + {self.rps:g}/s: of {len(burst) + len(load)} calls above the limit "
+            f"{len(refused)} were refused at once with {self.status}, all {len(patient)} patient ones served",
+            Figure("closest window passed", excess.passed, f"calls in {excess.seconds:.2f} s", self._granted(excess)),
+            slowest,
+            longest,
+            *least,
+        )
+
+    def _granted(self, excess: Excess) -> str:
+        return f"at most {self.burst + self.rps * excess.seconds:.1f}"
+
+    def _never_more(self, recording: Recording) -> Excess:
+        everything = [one for one in recording.history.requests() if one.ok and one.invoked.action != "arrange"]
+        excess = largest_excess(everything, self.rps, self.burst)
+        if excess.above > ROUNDING:
+            raise BrokenError(
+                f"{excess.passed} calls were sent and answered within {excess.seconds:.2f} s, "
+                f"promised {self._granted(excess)}",
+                [excess.last],
+                [Figure("above", excess.above, "calls")],
+            )
+        return excess
+
+    def _known_ends(self, calls: list[Operation]) -> None:
+        if wrong := next((call for call in calls if not call.ok and call.status != self.status), None):
+            raise BrokenError(
+                f"a call ended with {told(wrong)}, promised an answer or a refusal with {self.status}", [wrong]
+            )
+
+    def _served(self, patient: list[Operation]) -> Figure:
+        """All of them, and the last one when the rate grants it."""
+        wait_s = (len(patient) - self.burst) / self.rps
+        if lost := [call for call in patient if not call.ok]:
+            raise BrokenError(
+                f"{len(lost)} of {len(patient)} calls were refused though each would have had its token within "
+                f"{wait_s:.1f} s and would wait {PATIENT_DEADLINE_MS / 1000:g} s",
+                lost,
+            )
+        longest = max(patient, key=lambda call: call.duration_s)
+        figure = Figure(
+            "longest patient call", longest.duration_s, "s", f"at most {wait_s:.1f} + {SERVED_MARGIN_S:g} s"
+        )
+        if longest.duration_s > wait_s + SERVED_MARGIN_S:
+            raise BrokenError(
+                f"{len(patient)} calls at once took {longest.duration_s:.1f} s, "
+                f"the limit grants them within {wait_s:.1f} s",
+                [longest],
+                [figure],
+            )
+        return figure
+
+    def _not_stingy(self, name: str, calls: list[Operation]) -> Figure:
+        """What passes of a phase: after a burst half of what the deadline allows, under load what the rate grants."""
+        if name == "burst":
+            least = self.burst + int(self.rps * BURST_DEADLINE_MS / 2000)
+        else:
+            granted = self.burst + self.rps * seconds(calls[0].sent_ns, calls[-1].sent_ns)
+            least = int(LEAST_SHARE * granted)
+        passed = [call for call in calls if call.ok]
+        figure = Figure(f"passed of the {name}", len(passed), f"of {len(calls)} calls", f"at least {least:g}")
+        if len(passed) < least:
+            refused = [call for call in calls if not call.ok]
+            raise BrokenError(
+                f"only {len(passed)} of {len(calls)} calls of the {name} passed, the limit grants at least {least:g}",
+                refused[:1],
+                [figure],
+            )
+        return figure

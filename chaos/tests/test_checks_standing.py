@@ -1,0 +1,154 @@
+"""The standing checks on written recordings: each says in words why nothing can be ruled."""
+
+import pytest
+
+from brownout.checks import missing_evidence, missing_recovery
+from brownout.history import Outcome
+from brownout.recording import Series
+from brownout.written import Written
+
+FAULT = "outage of orders -> users"
+REACHED = ("orders", "users")
+
+
+@pytest.fixture
+def story() -> Written:
+    """A run begun well: steady, then a call under a fault."""
+    story = Written()
+    story.steady("before")
+    with story.fault(FAULT):
+        story.call("failing", status=503)
+    return story
+
+
+def test_a_whole_recording_lacks_nothing(story: Written) -> None:
+    story.end()
+    assert missing_evidence(story.recording()) == []
+    assert missing_recovery(story.recording()) is None
+
+
+def test_an_aborted_scenario_says_why(story: Written) -> None:
+    story.note("engine", "aborted", Outcome.FAILED, why="longer than 150 s")
+    story.end()
+    assert missing_evidence(story.recording()) == ["the scenario was not finished: longer than 150 s"]
+
+
+def test_a_history_that_breaks_off_has_no_end(story: Written) -> None:
+    assert missing_evidence(story.recording()) == ["the scenario has no end: nobody saw that the cell was left clean"]
+
+
+def test_faults_left_in_the_cell_are_named(story: Written) -> None:
+    story.note("engine", "clean", Outcome.FAILED, left=["latency on orders -> users"])
+    assert missing_evidence(story.recording()) == ["faults were left in the cell: latency on orders -> users"]
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"entered": False}, "was not put in force"),
+        ({"canary": None}, "was put in force, but nobody looked whether it acts"),
+        ({"canary": Outcome.FAILED, "seen": "answered after 0.001 s"}, "did not bite: answered after 0.001 s"),
+        ({"canary": Outcome.UNKNOWN, "seen": "too early"}, "was not seen to bite: too early"),
+        ({"lifted": False}, "was not lifted"),
+    ],
+)
+def test_a_fault_that_did_not_go_as_it_should_is_named(how: dict[str, object], reason: str) -> None:
+    story = Written()
+    story.steady("before")
+    with story.fault(FAULT, **how):
+        story.call("failing", status=503)
+    story.end()
+    assert missing_evidence(story.recording()) == [f"{FAULT} {reason}"]
+
+
+def test_a_load_that_was_sent_late_is_not_offered(story: Written) -> None:
+    for number in range(50):
+        story.call("load", actor="load", late_s=0.4 if number == 7 else 0.2, reaches=REACHED)
+    story.end()
+    assert missing_evidence(story.recording()) == [
+        (
+            "the load was not offered: of 57 requests 1 were sent more than 0.25 s late (the worst 0.40 s) "
+            "and 0 were dropped"
+        )
+    ]
+
+
+def test_one_late_request_in_a_hundred_is_borne(story: Written) -> None:
+    for number in range(100):
+        story.call("load", actor="load", late_s=0.4 if number == 7 else 0.0, reaches=REACHED)
+    story.end()
+    assert missing_evidence(story.recording()) == []
+
+
+def test_dropped_arrivals_are_load_that_was_not_offered(story: Written) -> None:
+    story.note("load", "load", Outcome.FAILED, dropped=True, due_ns=0)
+    story.end()
+    assert "and 1 were dropped" in missing_evidence(story.recording())[0]
+
+
+def test_a_run_in_which_nothing_was_asked_shows_nothing() -> None:
+    story = Written()
+    story.steady("before")
+    story.end()
+    assert missing_evidence(story.recording()) == ["nothing was asked of the system while it was put to the test"]
+
+
+def test_a_watch_is_something_that_was_asked() -> None:
+    story = Written()
+    story.steady("before")
+    story.watch("health", at_s=story.now_s)
+    story.wait(1)
+    story.end()
+    assert missing_evidence(story.recording()) == []
+
+
+@pytest.mark.parametrize("series", [[], [Series({"__name__": "up"}, [])]])
+def test_no_metrics_are_no_evidence(story: Written, series: list[Series]) -> None:
+    story.end()
+    story.series = series
+    assert missing_evidence(story.recording()) == ["no metrics were collected"]
+
+
+def test_no_traces_are_no_evidence(story: Written) -> None:
+    story.end()
+    story.spans.clear()
+    assert missing_evidence(story.recording()) == ["no traces were collected"]
+
+
+def test_requests_without_a_trace_are_no_evidence(story: Written) -> None:
+    story.call("load")
+    story.end()
+    assert missing_evidence(story.recording()) == ["only 6 of 7 requests that succeeded have a trace"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "good"), [((201, 503, 201), "2 of 3"), ((201, 201), "2 of 3"), ((503,) * 4, "0 of 4")]
+)
+def test_a_system_that_was_unwell_before_is_told(statuses: tuple[int, ...], good: str) -> None:
+    story = Written()
+    story.steady("before", *statuses)
+    story.call("failing", reaches=REACHED)
+    story.end()
+    assert missing_evidence(story.recording()) == [f"not steady before the first fault: {good} calls succeeded"]
+
+
+@pytest.mark.parametrize(("statuses", "row"), [((503,) * 5, 0), ((201, 201, 503, 201, 201), 2), ((201, 201), 2)])
+def test_a_system_that_does_not_come_back_is_told(statuses: tuple[int, ...], row: int) -> None:
+    story = Written()
+    story.steady("after", *statuses)
+    reason = f"not steady again at the end: only the last {row} of {len(statuses)} calls succeeded, not 3"
+    assert missing_recovery(story.recording()) == reason
+
+
+def test_a_system_that_comes_back_after_some_failures_is_well() -> None:
+    story = Written()
+    story.steady("after", 503, 201, 503, 201, 201, 201)
+    assert missing_recovery(story.recording()) is None
+
+
+def test_all_reasons_are_given_together() -> None:
+    assert missing_evidence(Written().recording()) == [
+        "the scenario has no end: nobody saw that the cell was left clean",
+        "not steady before the first fault: 0 of 3 calls succeeded",
+        "nothing was asked of the system while it was put to the test",
+    ]

@@ -1,0 +1,315 @@
+"""Contracts: the repository's own is read whole, and every wrong one is refused in one line that names the key."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from brownout.errors import FileError
+from brownout.journeys import Request, Response, requests_journey
+from brownout.promises.contract import parse_contract, read_contract, read_journeys
+from brownout.scenario import Calls, Hold, Load, Step, Wait
+from brownout.topology import parse_topology, read_topology
+
+ROOT = Path(__file__).parents[2]
+CONTRACT = ROOT / "scenarios" / "contract.toml"
+TOPOLOGY = parse_topology(
+    """
+    entry = "orders"
+    [services.users]
+    command = ["users"]
+    [services.orders]
+    command = ["orders"]
+    calls = ["users"]
+    """,
+    "topology.toml",
+)
+JOURNEYS = {"order": requests_journey((Request("orders", "POST", "/orders"),))}
+LIMIT = """
+[[promise]]
+kind = "rate-limit"
+name = "limit"
+clause = "6.3"
+journey = "order"
+service = "users"
+rps = 5
+burst = 5
+"""
+BREAKER = """
+[[promise]]
+kind = "circuit-breaker"
+name = "breaker"
+clause = "6.2"
+journey = "order"
+edge = "orders -> users"
+trips = { requests = 3, failure_ratio = 0.6, interval_s = 10 }
+open_s = 60
+half_open_requests = 3
+"""
+HEALTH = """
+[[promise]]
+kind = "health"
+name = "health"
+clause = "6.5"
+journey = "order"
+service = "orders"
+healthy = { status = 200 }
+conditions = [{ name = "no users", lost = ["users"], status = 200, within_s = 15 }]
+"""
+SYSTEM = parse_topology(
+    "deadline_header = 'X-Timeout-Ms'\n" + "entry = 'users'\n[services.users]\ncommand = ['u']", "t"
+)
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(FileError) as refused:
+        parse_contract(text, "contract.toml", TOPOLOGY, JOURNEYS)
+    line = str(refused.value)
+    assert "\n" not in line
+    return line
+
+
+def test_every_promise_of_the_repositorys_contract_fits_its_topology() -> None:
+    topology = read_topology(ROOT / "system" / "topology.toml")
+    contract = read_contract(CONTRACT, topology, read_journeys(CONTRACT))
+    assert [(promise.name, promise.clause) for promise in contract.promises] == [
+        ("breaker-orders-users", "6.2"),
+        ("deadline-orders-users", "6.2"),
+        ("rate-limit-users", "6.3"),
+        ("health-orders", "6.5"),
+        ("shutdown-users-of-two", "6.6"),
+        ("shutdown-users-alone", "6.6"),
+    ]
+
+
+def test_no_scenario_of_the_repository_lasts_over_150_s_and_the_longest_about_90() -> None:
+    topology = read_topology(ROOT / "system" / "topology.toml")
+    contract = read_contract(CONTRACT, topology, read_journeys(CONTRACT))
+    at_most = {promise.name: _ends_s(promise.scenario(topology).steps, 0.0, {}) for promise in contract.promises}
+    assert max(at_most.values()) < 150
+    assert 80 < at_most["breaker-orders-users"] < 95
+
+
+def _ends_s(steps: Iterable[Step], now_s: float, ended_s: dict[str, float]) -> float:
+    """When steps have ended at the latest, if all that is not waited for takes no time but a load's last request."""
+    for step in steps:
+        match step:
+            case Wait():
+                now_s = max(now_s, (ended_s[step.since] if step.since else now_s) + step.seconds)
+            case Calls():
+                now_s += step.every_s * (step.count - 1)
+                ended_s[step.phase] = now_s
+            case Hold(what=Load() as load):
+                now_s = ended_s[load.phase] = _ends_s(step.steps, now_s, ended_s) + load.timeout_s
+            case Hold():
+                now_s = _ends_s(step.steps, now_s, ended_s)
+    return now_s
+
+
+def test_a_table_in_the_contract_makes_a_journey_of_requests(tmp_path: Path) -> None:
+    path = tmp_path / "contract.toml"
+    path.write_text(BREAKER + '[journeys]\norder = [{ service = "orders", method = "GET", path = "/x" }]\n')
+    journeys = read_journeys(path)
+    assert list(journeys["order"].act(None, Random(0))) == [Request("orders", "GET", "/x")]  # noqa: S311 - unused
+    assert read_contract(path, TOPOLOGY, journeys).promises[0].journey == "order"
+
+
+def test_when_a_run_is_judged_again_no_journey_is_needed() -> None:
+    assert parse_contract(BREAKER, "contract.toml", TOPOLOGY).promises[0].name == "breaker"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "contract.toml: object missing required field `promise`"),
+        ("promise = []", "contract.toml: promise: expected `array` of length >= 1"),
+        ("promise = 3", "contract.toml: promise: expected `array`, got `int`"),
+        ("[[promise]", "contract.toml: not TOML: "),
+        ("[[promises]]", "contract.toml: promises: unknown key; allowed are promise, journeys"),
+        ("[[promise]]\nname = 'x'", "contract.toml: promise[0].kind: missing; allowed are circuit-breaker, deadline, "),
+        (
+            BREAKER.replace("circuit-breaker", "circuitbreaker"),
+            (
+                "contract.toml: promise[0].kind: unknown kind 'circuitbreaker'; allowed are circuit-breaker, deadline, "
+                "graceful-shutdown, health, rate-limit"
+            ),
+        ),
+        (
+            BREAKER.replace("half_open_requests", "half_open"),
+            (
+                "contract.toml: promise[0].half_open: unknown key; allowed are kind, name, clause, journey, "
+                "environment, edge, trips, open_s, half_open_requests"
+            ),
+        ),
+        (
+            BREAKER.replace("interval_s", "interval"),
+            "contract.toml: promise[0].trips.interval: unknown key; allowed are requests, failure_ratio, interval_s",
+        ),
+        (BREAKER.replace("open_s = 60", "open_s = -60"), "contract.toml: promise[0].open_s: expected `float` > 0"),
+        (
+            BREAKER.replace("open_s = 60", "open_s = '60'"),
+            "contract.toml: promise[0].open_s: expected `float`, got `str`",
+        ),
+        (BREAKER.replace("0.6", "1.6"), "contract.toml: promise[0].trips.failure_ratio: expected `float` <= 1.0"),
+        (
+            BREAKER.replace("requests = 3,", "requests = 0,"),
+            "contract.toml: promise[0].trips.requests: expected `int` >= 1",
+        ),
+        (BREAKER.replace("open_s = 60\n", ""), "contract.toml: promise[0]: object missing required field `open_s`"),
+        (
+            BREAKER.replace('"breaker"', '"The Breaker"'),
+            "contract.toml: promise[0].name: expected `str` matching regex",
+        ),
+        (BREAKER.replace('"6.2"', '""'), "contract.toml: promise[0].clause: expected `str` of length >= 1"),
+        (
+            BREAKER.replace("orders -> users", "orders -> usrs"),
+            "contract.toml: promise[0].edge: no edge 'orders -> usrs'; the topology has orders -> users",
+        ),
+        (
+            BREAKER.replace("orders -> users", "orders"),
+            "contract.toml: promise[0].edge: no edge 'orders'; the topology has orders -> users",
+        ),
+        (
+            BREAKER + BREAKER,
+            "contract.toml: promise[1].name: there is another promise 'breaker'",
+        ),
+        (
+            BREAKER.replace('"order"', '"odrer"'),
+            "contract.toml: promise[0].journey: no journey 'odrer'; there are order",
+        ),
+        (
+            BREAKER + "environment.usrs.X = '1'",
+            "contract.toml: promise[0].environment.usrs: no service 'usrs'; the topology has users, orders",
+        ),
+        (
+            BREAKER + "environment.users.X = 1",
+            "contract.toml: promise[0].environment.users.X: expected `str`, got `int`",
+        ),
+        (LIMIT, "contract.toml: promise[0].kind: needs a deadline_header in the topology"),
+        (LIMIT.replace('"users"', '"usrs"'), "contract.toml: promise[0].service: no service 'usrs'"),
+        (LIMIT + "status = 42", "contract.toml: promise[0].status: expected `int` >= 100"),
+        (
+            HEALTH.replace('["users"]', '["usrs"]'),
+            "contract.toml: promise[0].conditions[0].lost: no service 'usrs'; the topology has users, orders",
+        ),
+        (
+            HEALTH.replace("lost = ", "losst = "),
+            (
+                "contract.toml: promise[0].conditions[0].losst: unknown key; allowed are name, status, within_s, body, "
+                "refused, silent, lost"
+            ),
+        ),
+        (
+            HEALTH.replace('lost = ["users"], ', ""),
+            "contract.toml: promise[0].conditions[0]: nothing is broken",
+        ),
+        (
+            BREAKER + "[journeys]\norder = []",
+            "contract.toml: journeys.order: expected `array` of length >= 1",
+        ),
+        (
+            BREAKER + "[journeys]\norder = [{ service = 'orders', method = 'GET', pth = '/' }]",
+            "contract.toml: journeys.order[0].pth: unknown key; allowed are service, method, path, json, headers",
+        ),
+    ],
+)
+def test_a_wrong_contract_is_refused_in_one_line_that_names_the_key(text: str, line: str) -> None:
+    assert refusal(text).startswith(line)
+
+
+def test_without_any_journey_the_refusal_says_where_to_write_one() -> None:
+    with pytest.raises(FileError, match=r"there are none; write them in journeys\.py beside the contract"):
+        parse_contract(BREAKER, "contract.toml", TOPOLOGY, {})
+
+
+def test_a_limit_fits_a_topology_with_a_deadline_header() -> None:
+    assert parse_contract(LIMIT, "contract.toml", SYSTEM, JOURNEYS).promises[0].name == "limit"
+
+
+def test_a_missing_contract_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"contract\.toml: no such file"):
+        read_contract(tmp_path / "contract.toml", TOPOLOGY, {})
+
+
+def programmed(tmp_path: Path, text: str, contract: str = BREAKER) -> Any:
+    (tmp_path / "journeys.py").write_text(text)
+    (tmp_path / "contract.toml").write_text(contract)
+    return read_journeys(tmp_path / "contract.toml")
+
+
+PROGRAM = """
+from brownout.journeys import Request, journey
+
+@journey()
+def read_user(_, __):
+    yield Request("users", "GET", "/users/1")
+
+_hidden = read_user
+"""
+
+
+def test_the_journeys_of_a_program_are_its_public_values(tmp_path: Path) -> None:
+    assert list(programmed(tmp_path, PROGRAM)) == ["read-user"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["contract.toml", "journeys.py"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("def broken(:\n", "cannot be loaded: line 1: SyntaxError: invalid syntax"),
+        ("\nimport no_such_module", "cannot be loaded: line 2: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("x = 1\nraise ValueError('a\\nb')", "cannot be loaded: line 2: ValueError: a"),
+        ("raise KeyError", "cannot be loaded: line 1: KeyError: "),
+        ("\x00", "cannot be loaded: "),
+    ],
+)
+def test_a_broken_program_is_refused_in_one_line(tmp_path: Path, text: str, line: str) -> None:
+    with pytest.raises(FileError) as refused:
+        programmed(tmp_path, text)
+    assert str(refused.value).startswith(f"{tmp_path / 'journeys.py'}: {line}")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_journey_of_both_kinds_under_one_name_is_refused(tmp_path: Path) -> None:
+    listed = BREAKER + '[journeys]\nread-user = [{ service = "users", method = "GET", path = "/" }]\n'
+    with pytest.raises(FileError, match=r"journeys\.read-user: journeys\.py has a journey of this name too"):
+        programmed(tmp_path, PROGRAM, listed)
+
+
+def played(name: str, *bodies: Any) -> list[Request]:
+    """The requests of one of the repository's journeys, with these answers to what it arranges."""
+    journey = read_journeys(CONTRACT)[name]
+    assert journey.arrange is not None
+    steps = journey.arrange(Random(7))  # noqa: S311 - reproducible
+    sent = [next(steps)]
+    known = None
+    for body in bodies:
+        try:
+            sent.append(steps.send(Response(201, body)))
+        except StopIteration as done:
+            known = done.value
+    return [*sent, *journey.act(known, Random(7))]  # noqa: S311 - reproducible
+
+
+def test_an_order_is_placed_by_a_user_registered_before() -> None:
+    register, order = played("order", {"id": "u1"})
+    assert (register.service, register.path) == ("users", "/users")
+    assert (order.service, order.method, order.path) == ("orders", "POST", "/orders")
+    assert order.headers == {"X-User-Id": "u1"}
+
+
+def test_the_limited_call_reads_the_registered_user() -> None:
+    assert played("read-user", {"id": "u1"})[-1] == Request("users", "GET", "/users/u1")
+
+
+def test_ones_own_data_is_read_with_the_token_of_a_login() -> None:
+    register, login, me = played("me", {"id": "u1"}, {"token": "t"})
+    assert login.path == "/login"
+    assert login.json["email"] == register.json["email"]
+    assert me == Request("gateway", "GET", "/api/users/me", headers={"Authorization": "Bearer t"})
+
+
+def test_an_answer_without_the_field_leaves_it_to_the_engine_to_say_so() -> None:
+    assert played("read-user", "no JSON")[-1].path == "/users/"

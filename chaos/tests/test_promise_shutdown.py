@@ -1,0 +1,177 @@
+"""Graceful shutdown's check on written recordings."""
+
+import msgspec
+import pytest
+
+from brownout.faults import Latency, Terminated
+from brownout.history import Outcome
+from brownout.promises.promise import WrongKeyError
+from brownout.promises.shutdown import GracefulShutdown
+from brownout.scenario import Hold, Load
+from brownout.topology import parse_topology
+from brownout.verdict import Ruling, Verdict
+from brownout.written import Written
+
+ALONE = GracefulShutdown(
+    name="alone", clause="6.6", journey="read", service="users", slow="users -> postgres", instances=1
+)
+PAIR = GracefulShutdown(name="pair", clause="6.6", journey="me", service="users", slow="users -> postgres", instances=2)
+TOPOLOGY = parse_topology(
+    """
+    entry = "gateway"
+    [services.gateway]
+    command = ["gateway"]
+    calls = ["users"]
+    [services.users]
+    command = ["users"]
+    env = { DATABASE_URL = "{postgres}" }
+    """,
+    "topology.toml",
+)
+REFUSED = (None, "refused: connect call failed", ())
+CUT = (None, "cut: server disconnected", ("users",))
+FINE = (200, "", ("users",))
+Fate = tuple[int | None, str, tuple[str, ...]]
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """A run with a request every tenth of a second, each a second long; the signal comes after three seconds."""
+
+    promise: GracefulShutdown = ALONE
+    early: Fate = FINE
+    in_flight: dict[int, Fate] = {}
+    later: dict[int, Fate] = {}
+    default_later: Fate = REFUSED
+    takes_s: float = 1.0
+    last_takes_s: float = 1.0
+    exit_code: int | None = 0
+    after_s: float = 2.5
+    canary: Outcome | None = Outcome.OK
+    entry: str = "users"
+    lifted: bool = True
+
+    def judged(self) -> Verdict:
+        story = Written()
+        story.steady("before", reaches=("users",))
+        with story.fault("latency 1000 ms on users -> postgres"):
+            begin_s = story.now_s
+            for number in range(60):
+                self.send(story, number, begin_s)
+            story.wait(3)
+            end = {} if self.exit_code is None else {"exit_code": self.exit_code, "after_s": self.after_s}
+            with story.fault("SIGTERM to users-0", canary=self.canary, lifted=self.lifted, **end):
+                story.wait(3)
+        story.end()
+        return self.promise.check(story.recording())
+
+    def send(self, story: Written, number: int, begin_s: float) -> None:
+        if number < 20:
+            status, error, reaches = self.early
+        elif number < 30:
+            status, error, reaches = self.in_flight.get(number, FINE)
+        else:
+            status, error, reaches = self.later.get(number, self.default_later)
+        story.call(
+            "load",
+            at_s=begin_s + 0.05 + number / 10,
+            status=status,
+            error=error,
+            took_s=self.last_takes_s if number == 29 else self.takes_s,
+            reaches=reaches,
+            actor="load",
+            service=self.entry,
+        )
+
+
+def test_a_drain_as_promised_passes_with_its_figures() -> None:
+    verdict = Run().judged()
+    assert verdict.ruling is Ruling.PASS, verdict.reason
+    assert verdict.reason == (
+        "10 of 10 requests in flight were finished, 30 of 30 later ones were refused cleanly; "
+        "exit code 0 2.5 s after the signal"
+    )
+    assert [str(figure) for figure in verdict.figures] == [
+        "last in flight finished after 0.94 s (at most 30 s)",
+        "ended after 2.50 s (at most 30 s)",
+        "refused cleanly 30 requests",
+    ]
+
+
+def test_with_two_instances_no_request_fails() -> None:
+    verdict = Run(promise=PAIR, default_later=FINE, entry="gateway").judged()
+    assert verdict.ruling is Ruling.PASS, verdict.reason
+    assert "refused cleanly;" not in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        (Run(in_flight={23: CUT}), "1 of 10 requests in flight were cut, the first 0.3 s after the signal"),
+        (Run(last_takes_s=32.0), "a request in flight was late: finished 31.9 s after the signal, promised 30 s"),
+        (
+            Run(later={40: CUT}),
+            "1 of 30 requests after the signal were taken and then cut, the first with cut: server disconnected",
+        ),
+        (
+            Run(promise=PAIR, default_later=FINE, later={33: (503, "", ())}),
+            "1 of 30 requests after the signal failed, the first with 503; promised none with 2 instances",
+        ),
+        (Run(exit_code=None), "users-0 did not end, promised within 30 s of the signal"),
+        (
+            Run(exit_code=-15, after_s=0.2),
+            "users-0 ended with exit code -15 0.2 s after the signal, promised 0 within 30 s",
+        ),
+        (Run(after_s=31.0), "users-0 ended with exit code 0 31.0 s after the signal"),
+    ],
+)
+def test_a_broken_drain_fails_and_says_what_became_of_whom(run: Run, reason: str) -> None:
+    verdict = run.judged()
+    assert verdict.ruling is Ruling.FAIL
+    assert reason in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        (Run(early=(500, "", ("users",))), "requests failed before the signal, the first with 500"),
+        (Run(takes_s=0.2), "only 2 requests were in flight at the signal, 5 are needed"),
+        (Run(early=(200, "", ())), "no request before the signal has a span of users"),
+        (Run(entry="gateway"), "the journey enters at gateway; it must enter at users"),
+        (Run(canary=None), "nobody saw how the process ended"),
+        (Run(canary=Outcome.UNKNOWN), "nobody saw how the process ended"),
+        (Run(lifted=False), "SIGTERM to users-0 was in force 0 times instead of once"),
+    ],
+)
+def test_without_evidence_it_is_inconclusive(run: Run, reason: str) -> None:
+    verdict = run.judged()
+    assert verdict.ruling is Ruling.INCONCLUSIVE
+    assert reason in verdict.reason
+
+
+def test_nothing_recorded_is_inconclusive() -> None:
+    assert ALONE.check(Written().recording()).ruling is Ruling.INCONCLUSIVE
+
+
+def test_the_signal_comes_in_the_midst_of_slow_requests() -> None:
+    scenario = PAIR.scenario(TOPOLOGY)
+    (slow,) = scenario.steps
+    assert isinstance(slow, Hold)
+    assert slow.what == Latency(TOPOLOGY.edge("users -> postgres"), 1000)
+    (load,) = slow.steps
+    assert isinstance(load, Hold)
+    assert load.what == Load("load", "me", 10.0, timeout_s=35.0)
+    assert isinstance(load.steps[1], Hold)
+    assert load.steps[1].what == Terminated("users", 0)
+    assert scenario.instances == {"users": 2}
+
+
+def test_services_that_are_not_asked_are_not_started() -> None:
+    assert ALONE.scenario(TOPOLOGY).services == ("users",)
+    assert PAIR.scenario(TOPOLOGY).services == ("gateway", "users")
+
+
+@pytest.mark.parametrize(("changes", "wrong"), [({"service": "usrs"}, "service"), ({"slow": "users -> redis"}, "slow")])
+def test_what_the_topology_does_not_have_is_refused_by_its_key(changes: dict[str, str], wrong: str) -> None:
+    with pytest.raises(WrongKeyError) as refused:
+        msgspec.structs.replace(PAIR, **changes).scenario(TOPOLOGY)
+    assert refused.value.key == wrong

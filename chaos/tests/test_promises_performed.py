@@ -1,0 +1,320 @@
+"""Each kind of promise, performed by the engine on a simulated system and judged: scenario and check fit each other.
+
+Time is simulated too: the event loop jumps to the next thing that is due.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+
+from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeTelemetry
+from brownout.engine import run
+from brownout.history import Outcome, Recorder
+from brownout.journeys import Request, Response, requests_journey
+from brownout.judge import judged
+from brownout.promises.contract import Contract, Kind, parse_contract
+from brownout.promises.promise import Promise
+from brownout.recording import Recording, Series, Span
+from brownout.topology import Edge, parse_topology
+from brownout.verdict import Ruling, Verdict
+from brownout.workload.driver import Answer
+
+ORDERS_USERS = Edge("orders", "users")
+ORDERS_POSTGRES = Edge("orders", "postgres")
+USERS_POSTGRES = Edge("users", "postgres")
+TOPOLOGY = parse_topology(
+    """
+    entry = "users"
+    deadline_header = "X-Timeout-Ms"
+    [services.users]
+    command = ["users"]
+    env = { DATABASE_URL = "{postgres}" }
+    [services.orders]
+    command = ["orders"]
+    calls = ["users"]
+    env = { DATABASE_URL = "{postgres}" }
+    """,
+    "topology.toml",
+)
+CONTRACT = """
+journeys.order = [{ service = "orders", method = "POST", path = "/orders" }]
+journeys.limited = [{ service = "users", method = "GET", path = "/users/1" }]
+journeys.read = [{ service = "users", method = "GET", path = "/stored/1" }]
+
+[[promise]]
+kind = "circuit-breaker"
+name = "breaker"
+clause = "6.2"
+edge = "orders -> users"
+journey = "order"
+trips = { requests = 3, failure_ratio = 0.6, interval_s = 10 }
+open_s = 60
+half_open_requests = 3
+
+[[promise]]
+kind = "deadline"
+name = "deadline"
+clause = "6.2"
+edge = "orders -> users"
+journey = "order"
+latency_ms = 11000
+ends_after_s = 10
+status = 504
+
+[[promise]]
+kind = "deadline"
+name = "short-deadline"
+clause = "6.2"
+edge = "orders -> users"
+journey = "order"
+latency_ms = 4000
+deadline_ms = 2000
+ends_after_s = 2
+status = 504
+trips_for_s = 60
+
+[[promise]]
+kind = "rate-limit"
+name = "limit"
+clause = "6.3"
+journey = "limited"
+service = "users"
+rps = 5
+burst = 5
+
+[[promise]]
+kind = "health"
+name = "health"
+clause = "6.5"
+journey = "order"
+service = "orders"
+healthy = { status = 200, body = { status = "UP" } }
+
+[[promise.conditions]]
+name = "database refused"
+refused = ["orders -> postgres"]
+status = 503
+body = { status = "DOWN", database = "DOWN" }
+within_s = 3
+
+[[promise.conditions]]
+name = "no users and no database"
+lost = ["users"]
+refused = ["orders -> postgres"]
+status = 503
+body = { status = "DOWN", database = "DOWN", users = "DOWN" }
+within_s = 15
+
+[[promise]]
+kind = "graceful-shutdown"
+name = "drain"
+clause = "6.6"
+service = "users"
+instances = 1
+journey = "read"
+slow = "users -> postgres"
+"""
+
+SERVICE_S = 0.005
+
+
+class Simulated(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still while anything can be done, and then jumps to its next timer."""
+
+    now_s = 1000.0
+
+    def time(self) -> float:
+        return self.now_s
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:
+            self.now_s = max(self.now_s, self._scheduled[0].when())
+        super()._run_once()
+
+
+class Breaker:
+    """A breaker of the documented semantics, with numbers that may be wrong."""
+
+    def __init__(self, now_s: Callable[[], float], ratio: float = 0.6, open_s: float = 60, trial: int = 3) -> None:
+        self.now_s, self.ratio, self.open_s, self.trial = now_s, ratio, open_s, trial
+        self.begin("closed")
+
+    def begin(self, state: str) -> None:
+        self.state, self.requests, self.failed, self.good, self.since_s = state, 0, 0, 0, self.now_s()
+        self.generation = object()
+
+    def admit(self) -> object | None:
+        age_s = self.now_s() - self.since_s
+        if self.state == "closed" and age_s > 10:
+            self.begin("closed")
+        if self.state == "open" and age_s > self.open_s:
+            self.begin("half-open")
+        if self.state == "open" or (self.state == "half-open" and self.requests >= self.trial):
+            return None
+        self.requests += 1
+        return self.generation
+
+    def done(self, generation: object, *, ok: bool) -> None:
+        if self.state == "closed" and self.now_s() - self.since_s > 10:
+            self.begin("closed")
+        if generation is not self.generation:
+            return
+        self.good, self.failed = self.good + ok, self.failed + (not ok)
+        if self.state == "half-open" and (not ok or self.good >= self.trial):
+            self.begin("closed" if ok else "open")
+        elif self.state == "closed" and self.requests >= 3 and self.failed >= self.ratio * self.requests:
+            self.begin("open")
+
+
+class System:
+    """Orders and users as one driver, whose edges and processes are those of a fake cell."""
+
+    def __init__(self, *, cuts: bool = False, rps: float = 5.0, deadline_s: float = 10.0, **breaker: Any) -> None:
+        loop = asyncio.get_running_loop()
+        self.now_s = loop.time
+        self.network = Counted(ORDERS_USERS, ORDERS_POSTGRES, USERS_POSTGRES)
+        self.processes = FakeProcesses(users=1, orders=1)
+        self.spans: list[Span] = []
+        # A fake's telemetry keeps a list that it is given, unless it is empty.
+        self.spans.append(Span("0" * 32, "0" * 16, "", "users", "start", "internal", 0, 0))
+        telemetry = FakeTelemetry(self.spans, [Series({"__name__": "up"}, [(0.0, 1.0)])])
+        self.cell = FakeCell(self.network, self.processes, telemetry)
+        self.breaker = Breaker(self.now_s, **breaker)
+        self.cuts, self.deadline_s = cuts, deadline_s
+        self.rps, self.free_s = rps, 0.0
+        self.lost_s: float | None = None
+
+    async def send(self, url: str, request: Request, timeout_s: float) -> Answer:
+        await asyncio.sleep(SERVICE_S)
+        if request.path == "/health":
+            return self.health(aside=".aside." in url)
+        patience_s = min(timeout_s, float(request.headers.get("X-Timeout-Ms", "60000")) / 1000)
+        answers = {"/orders": self.order, "/users/1": self.limited, "/stored/1": self.stored}
+        status = await answers[request.path](request, patience_s)
+        if status == 0:
+            return Answer(Outcome.UNKNOWN, {"error": "cut"}, Response(0))
+        if status < 0:
+            return Answer(Outcome.FAILED, {"error": "refused"}, Response(0))
+        outcome = Outcome.OK if status < 300 else Outcome.FAILED
+        return Answer(outcome, {"status": status, "body": None}, Response(status))
+
+    def span(self, request: Request, service: str) -> None:
+        trace_id, now_ns = request.headers["traceparent"].split("-")[1], int(self.now_s() * 1e9)
+        self.spans.append(Span(trace_id, f"{len(self.spans):016x}", "", service, "x", "server", now_ns, now_ns))
+
+    async def order(self, request: Request, patience_s: float) -> int:
+        self.span(request, "orders")
+        admission = self.breaker.admit()
+        if admission is None:
+            return 503
+        status = await self.asked_users(request, min(self.deadline_s, patience_s))
+        self.breaker.done(admission, ok=status < 300)
+        return status
+
+    async def asked_users(self, request: Request, deadline_s: float) -> int:
+        if ORDERS_USERS in self.network.off:
+            return 502
+        self.network.carried += 100
+        self.span(request, "users")
+        slow_s = self.network.latency_s(ORDERS_USERS)
+        await asyncio.sleep(min(slow_s, deadline_s))
+        return 504 if slow_s > deadline_s else 201
+
+    async def limited(self, request: Request, patience_s: float) -> int:
+        self.span(request, "users")
+        self.free_s = max(self.free_s, self.now_s() - 5 / self.rps)
+        wait_s = self.free_s + 1 / self.rps - self.now_s()
+        if wait_s > patience_s:
+            return 429
+        self.free_s += 1 / self.rps
+        await asyncio.sleep(max(0.0, wait_s))
+        return 200
+
+    async def stored(self, request: Request, _: float) -> int:
+        if self.processes.exit_codes["users", 0] is not None:
+            return -1
+        self.span(request, "users")
+        await asyncio.sleep(self.network.latency_s(USERS_POSTGRES))
+        return 0 if self.cuts and self.processes.exit_codes["users", 0] is not None else 200
+
+    def health(self, *, aside: bool) -> Answer:
+        gone = self.processes.exit_codes["users", 0] is not None
+        self.lost_s = (self.lost_s or self.now_s()) if gone else None
+        users = self.lost_s is None or self.now_s() < self.lost_s + 12
+        database = aside or ORDERS_POSTGRES not in self.network.off
+        said = "UP" if database and users else "DEGRADED" if database else "DOWN"
+        words = {True: "UP", False: "DOWN"}
+        body = {"status": said, "database": words[database], "users": words[users]}
+        outcome = Outcome.OK if database else Outcome.FAILED
+        return Answer(outcome, {"status": 200 if database else 503, "body": body}, Response(200, body))
+
+
+class Counted(FakeNetwork):
+    """Edges that count what orders and users tell each other."""
+
+    carried = 0
+
+    async def carried_bytes(self, edge: Edge) -> dict[str, int]:
+        self._known(edge)
+        return {"upstream": self.carried, "downstream": self.carried}
+
+    def latency_s(self, edge: Edge) -> float:
+        return sum(toxic.attributes.get("latency", 0) for toxic in self.toxics[edge]) / 1000
+
+
+def contract() -> Contract:
+    return parse_contract(CONTRACT, "contract.toml", TOPOLOGY)
+
+
+def promised(name: str) -> Promise:
+    return next(promise for promise in contract().promises if promise.name == name)
+
+
+def performed(name: str, **wrong: Any) -> Verdict:
+    promise = promised(name)
+    journeys = {known: requests_journey(requests) for known, requests in contract().journeys.items()}
+
+    async def perform() -> Recording:
+        system = System(**wrong)
+        recorder = Recorder(lambda: int(system.now_s() * 1e9))
+        scenario = promise.scenario(TOPOLOGY)
+        return await run(scenario, system.cell, journeys, system, recorder, deadline_header=TOPOLOGY.deadline_header)
+
+    with asyncio.Runner(loop_factory=Simulated) as runner:
+        return judged(promise, runner.run(perform()))
+
+
+@pytest.mark.parametrize("name", ["breaker", "deadline", "short-deadline", "limit", "health", "drain"])
+def test_a_system_as_promised_passes(name: str) -> None:
+    verdict = performed(name)
+    assert verdict.ruling is Ruling.PASS, verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "reason"),
+    [
+        ("breaker", {"ratio": 0.9}, "3 failures in 5 calls did not trip it: the next call reached users"),
+        ("breaker", {"ratio": 0.5}, "2 failures in 4 calls: the next call, on the healthy edge, ended with 503"),
+        ("breaker", {"open_s": 30.0}, "call 31 reached users 30.0 s after the trip, promised 60 s"),
+        ("breaker", {"open_s": 90.0}, "60.5 s after the trip no call was let through"),
+        ("breaker", {"trial": 5}, "half-open let 5 of 20 calls reach users, 5 succeeded; promised exactly 3"),
+        ("breaker", {"trial": 1}, "half-open let 1 of 20 calls reach users"),
+        ("deadline", {"deadline_s": 5.0}, "call 1 ended with 504 after 5.0"),
+        ("deadline", {"deadline_s": 20.0}, "call 1 ended with 201 after 11.0"),
+        ("short-deadline", {"ratio": 2.0}, "promised a tripped breaker"),
+        ("limit", {"rps": 7.0}, "calls were sent and answered within"),
+        ("limit", {"rps": 3.0}, "15 calls at once took 3.5 s, the limit grants them within 2.0 s"),
+        ("drain", {"cuts": True}, "10 of 10 requests in flight were cut"),
+    ],
+)
+def test_a_system_with_one_wrong_number_fails(name: str, wrong: dict[str, float], reason: str) -> None:
+    verdict = performed(name, **wrong)
+    assert verdict.ruling is Ruling.FAIL, verdict.reason
+    assert reason in verdict.reason
+
+
+def test_every_promise_of_the_contract_is_performed_here() -> None:
+    kinds = {type(promise) for promise in contract().promises}
+    assert kinds == set(get_args(Kind))

@@ -1,0 +1,38 @@
+"""The web application around a service's routes: probes, problems, traces, metrics."""
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from brownout_shop.middleware import Drain, Surroundings
+from brownout_shop.problems import answer_problems
+from brownout_shop.service import Service
+from brownout_shop.telemetry.health import Health
+
+__all__ = ["application"]
+
+
+def application(name: str, service: Service, health: Health, drain: Drain) -> FastAPI:
+    """Return a service's application.
+
+    Args:
+        name: the service's name.
+        service: its routes.
+        health: what /health asks.
+        drain: whether the service is on its way out.
+    """
+    app = FastAPI(title=name, docs_url=None, redoc_url=None)
+    app.add_middleware(Surroundings, drain=drain)
+    answer_problems(app)
+
+    @app.get("/health", include_in_schema=False)
+    async def check() -> Response:
+        code, document = await health.check()
+        return JSONResponse(document, code)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    app.include_router(service.routes)
+    return app

@@ -1,0 +1,1 @@
+"""Where the services of the shop find each other."""

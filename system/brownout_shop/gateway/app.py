@@ -1,0 +1,106 @@
+"""The gateway's routes: who may come in, and where each request goes (clause 6.1)."""
+
+import json
+from http import HTTPMethod
+
+from fastapi import APIRouter, Request, Response
+
+from brownout_shop.problems import Problem
+from brownout_shop.resilience.client import Answer, CalleeFailedError, CalleeRefusedError, Client
+from brownout_shop.service import Service
+from brownout_shop.settings import Settings
+
+__all__ = ["build"]
+
+METHODS = [method.value for method in (HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PATCH)]
+OPEN = {("POST", "/api/users"): "/users", ("POST", "/api/users/login"): "/login"}
+
+
+def build(_settings: Settings, client: Client) -> Service:
+    """Return the gateway."""
+    return Service(routes(client), needs=("users", "orders"))
+
+
+def routes(client: Client) -> APIRouter:
+    """Return the routes to the services behind `client`; what matches none is not found."""
+    router = APIRouter()
+
+    @router.post("/api/users")
+    @router.post("/api/users/login")
+    async def without_token(request: Request) -> Response:
+        return await _proxied(client, request, "users", OPEN[request.method, request.url.path])
+
+    @router.api_route("/api/users/{user_id}", methods=METHODS)
+    async def users(request: Request, user_id: str) -> Response:
+        own_id = await _validated(client, request)
+        if user_id not in ("me", own_id):
+            raise Problem(403, "forbidden", "only one's own data")
+        return await _proxied(client, request, "users", f"/users/{own_id}", own_id)
+
+    @router.api_route("/api/orders", methods=METHODS)
+    @router.api_route("/api/orders/{_:path}", methods=METHODS)
+    async def orders(request: Request) -> Response:
+        own_id = await _validated(client, request)
+        return await _proxied(client, request, "orders", _behind(request), own_id)
+
+    @router.api_route("/api/users/{_:path}", methods=METHODS)
+    async def nothing(request: Request) -> Response:
+        await _validated(client, request)
+        raise Problem(404, "not-found", "no such path")
+
+    return router
+
+
+async def _validated(client: Client, request: Request) -> str:
+    """Return the id of the user whose token the request carries.
+
+    Raises:
+        Problem: 401 for a token that is not valid; 503 where nobody can say so; 504 where nobody did in time.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthorized("a bearer token is needed")
+    body, json_body = json.dumps({"token": token.strip()}).encode(), {"Content-Type": "application/json"}
+    try:
+        answer = await client.call("users", "POST", "/tokens/validate", body=body, headers=json_body)
+    except CalleeRefusedError as error:
+        raise _unauthorized("the token is not valid") from error
+    except CalleeFailedError as error:
+        # A lost service is no wrong token, and no broken answer to this request either.
+        raise Problem(503, "users-unavailable", error.detail, {"Retry-After": "10"}) from error
+    return str(json.loads(answer.body)["id"])
+
+
+async def _proxied(client: Client, request: Request, callee: str, path: str, user_id: str = "") -> Response:
+    """Pass the request on and its answer back; the callee's refusals are answers too."""
+    headers = {"X-User-Id": user_id} if user_id else {}
+    if "Content-Type" in request.headers:
+        headers["Content-Type"] = request.headers["Content-Type"]
+    if request.url.query:
+        path = f"{path}?{request.url.query}"
+    body = await request.body()
+    try:
+        answer = await client.call(callee, request.method, path, body=body or None, headers=headers)
+    except CalleeRefusedError as error:
+        answer = error.answer
+    return _passed_back(answer)
+
+
+def _passed_back(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, media_type=answer.content_type)
+
+
+def _behind(request: Request) -> str:
+    """Return the path without its ``/api``, as it was sent.
+
+    Raises:
+        Problem: 404 for dots, which would lead out of the callee's part.
+    """
+    path: str = request.scope["raw_path"].decode("ascii")
+    if any(part in (".", "..") for part in request.url.path.split("/")):
+        raise Problem(404, "not-found", "no such path")
+    return path.removeprefix("/api")
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})

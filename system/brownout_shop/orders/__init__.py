@@ -1,0 +1,1 @@
+"""The orders service: what was ordered, by whom."""

@@ -1,0 +1,119 @@
+"""The orders routes: CreateOrder, GetOrder, ListOrders, UpdateOrderStatus, CancelOrder (clause 2.3)."""
+
+import uuid
+from dataclasses import asdict
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Header
+from opentelemetry import trace
+from pydantic import BaseModel
+
+from brownout_shop.database import Database
+from brownout_shop.orders.domain import InvalidOrderError, Item, Order, Status, before, new_order
+from brownout_shop.orders.store import METADATA, OrderStore
+from brownout_shop.problems import Problem
+from brownout_shop.resilience.client import CalleeRefusedError, Client
+from brownout_shop.service import Service
+from brownout_shop.settings import Settings
+
+__all__ = ["build"]
+
+tracer = trace.get_tracer("order-service")
+
+
+class NewItem(BaseModel):
+    """What is ordered of one thing; the price of a piece is in minor units."""
+
+    sku: str
+    quantity: int
+    price: int
+
+
+class NewOrder(BaseModel):
+    """What is ordered."""
+
+    items: list[NewItem]
+    currency: str = "EUR"
+
+
+class NewStatus(BaseModel):
+    """Where an order shall stand."""
+
+    status: Status
+
+
+def build(settings: Settings, client: Client) -> Service:
+    """Return the orders service."""
+    database = Database(settings.database_url.get_secret_value(), METADATA)
+    return Service(routes(OrderStore(database), client), needs=("users",), database=database)
+
+
+def _user_of(x_user_id: Annotated[str, Header()] = "") -> str:
+    if not x_user_id:
+        raise Problem(401, "unauthorized", "X-User-Id: whose order it is")
+    return x_user_id
+
+
+UserId = Annotated[str, Depends(_user_of)]
+
+
+def routes(orders: OrderStore, client: Client) -> APIRouter:
+    """Return the routes over a store of orders; only creating one calls another service."""
+    router = APIRouter()
+
+    @router.post("/orders", status_code=201)
+    async def create_order(new: NewOrder, user_id: UserId) -> dict[str, Any]:
+        items = [Item(item.sku, item.quantity, item.price) for item in new.items]
+        with tracer.start_as_current_span("CreateOrder"):
+            try:
+                order = new_order(uuid.uuid4().hex, user_id, items, new.currency)
+            except InvalidOrderError as error:
+                raise Problem(422, "invalid", str(error)) from error
+            with tracer.start_as_current_span("ValidateUser"):
+                await _validate_user(client, user_id)
+            with tracer.start_as_current_span("SaveOrder"):
+                await orders.add(order)
+        return asdict(order)
+
+    @router.get("/orders")
+    async def list_orders(user_id: UserId) -> list[dict[str, Any]]:
+        return [asdict(order) for order in await orders.of_user(user_id)]
+
+    @router.get("/orders/{order_id}")
+    async def get_order(order_id: str, user_id: UserId) -> dict[str, Any]:
+        return asdict(await _found(orders, order_id, user_id))
+
+    @router.patch("/orders/{order_id}")
+    async def update_order_status(order_id: str, new: NewStatus, user_id: UserId) -> dict[str, Any]:
+        return asdict(await _moved(orders, order_id, user_id, new.status))
+
+    @router.post("/orders/{order_id}/cancel")
+    async def cancel_order(order_id: str, user_id: UserId) -> dict[str, Any]:
+        return asdict(await _moved(orders, order_id, user_id, Status.CANCELLED))
+
+    return router
+
+
+async def _validate_user(client: Client, user_id: str) -> None:
+    try:
+        await client.call("users", "GET", f"/users/{quote(user_id, safe='')}")
+    except CalleeRefusedError as error:
+        if error.status == 404:  # noqa: PLR2004 - not found
+            raise Problem(422, "unknown-user", "no such user") from error
+        raise
+
+
+async def _found(orders: OrderStore, order_id: str, user_id: str) -> Order:
+    order = await orders.get(order_id, user_id)
+    if order is None:
+        raise Problem(404, "not-found", "no such order")
+    return order
+
+
+async def _moved(orders: OrderStore, order_id: str, user_id: str, status: Status) -> Order:
+    order = await orders.move(order_id, user_id, status, only_from=before(status))
+    if order is None:
+        order = await _found(orders, order_id, user_id)
+        raise Problem(409, "wrong-status", f"an order that is {order.status} cannot become {status}")
+    return order

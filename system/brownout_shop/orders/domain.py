@@ -1,0 +1,87 @@
+"""The rules of orders: pure, without the network, a database or a clock."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["InvalidOrderError", "Item", "Order", "Status", "before", "new_order"]
+
+CURRENCY = re.compile(r"[A-Z]{3}")
+SKU_LENGTH = 100
+ITEMS = 100
+QUANTITY = 10_000
+PRICE = 10**12
+"""Together they keep an amount below 2^63, which is what a database column holds."""
+
+
+class InvalidOrderError(ValueError):
+    """An order breaks a rule, which the message names."""
+
+
+class Status(StrEnum):
+    """Where an order stands."""
+
+    PENDING = "pending"
+    PAID = "paid"
+    SHIPPED = "shipped"
+    CANCELLED = "cancelled"
+
+
+_BEFORE = {
+    Status.PENDING: frozenset[Status](),
+    Status.PAID: frozenset({Status.PENDING}),
+    Status.SHIPPED: frozenset({Status.PAID}),
+    Status.CANCELLED: frozenset({Status.PENDING, Status.PAID}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Some pieces of one thing; the price of a piece is in minor units of the order's currency."""
+
+    sku: str
+    quantity: int
+    price: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order; the amount is in minor units of its currency."""
+
+    id: str
+    user_id: str
+    items: tuple[Item, ...]
+    currency: str
+    amount: int
+    status: Status
+
+
+def before(status: Status) -> frozenset[Status]:
+    """Return the statuses from which an order may come to `status`."""
+    return _BEFORE[status]
+
+
+def new_order(order_id: str, user_id: str, items: Sequence[Item], currency: str) -> Order:
+    """Return a pending order with its amount.
+
+    Raises:
+        InvalidOrderError: no items or too many, an item out of bounds, or no such form of currency.
+    """
+    if not 0 < len(items) <= ITEMS:
+        raise InvalidOrderError(f"items: 1 to {ITEMS} of them")
+    if not CURRENCY.fullmatch(currency):
+        raise InvalidOrderError("currency: three capital letters")
+    for item in items:
+        _check(item)
+    amount = sum(item.quantity * item.price for item in items)
+    return Order(order_id, user_id, tuple(items), currency, amount, Status.PENDING)
+
+
+def _check(item: Item) -> None:
+    if not 0 < len(item.sku) <= SKU_LENGTH:
+        raise InvalidOrderError(f"sku: 1 to {SKU_LENGTH} characters")
+    if not 0 < item.quantity <= QUANTITY:
+        raise InvalidOrderError(f"quantity: 1 to {QUANTITY}")
+    if not 0 <= item.price <= PRICE:
+        raise InvalidOrderError(f"price: 0 to {PRICE} minor units")

@@ -1,0 +1,75 @@
+"""How every error is answered: a problem document (RFC 9457)."""
+
+import json
+import logging
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+__all__ = ["URN", "Problem", "answer_problems", "word_of"]
+
+URN = "urn:brownout-shop:problem:"
+MEDIA_TYPE = "application/problem+json"
+_WORDS = {401: "unauthorized", 404: "not-found", 405: "method-not-allowed"}
+
+log = logging.getLogger(__name__)
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457's own word
+    """An answer that is not a success.
+
+    Args:
+        status: the HTTP status.
+        word: the stable last word of its ``type``, such as ``breaker-open``.
+        detail: what happened, for people.
+        headers: further headers of the answer.
+    """
+
+    def __init__(self, status: int, word: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{status} {word}: {detail}")
+        self.status = status
+        self.word = word
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        """Return the answer."""
+        title = self.word.replace("-", " ")
+        document = {"type": URN + self.word, "title": title, "status": self.status, "detail": self.detail}
+        return Response(json.dumps(document), self.status, self.headers, MEDIA_TYPE)
+
+
+def word_of(body: bytes) -> str:
+    """Return the last word of a problem document's type, or nothing if `body` is none of ours."""
+    try:
+        kind = json.loads(body)["type"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return kind.removeprefix(URN) if isinstance(kind, str) and kind.startswith(URN) else ""
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Make `app` answer every error as a problem: ours, the framework's, and those nobody foresaw."""
+
+    @app.exception_handler(Problem)
+    async def ours(_: Request, problem: Problem) -> Response:
+        return problem.response()
+
+    @app.exception_handler(HTTPException)
+    async def frameworks(_: Request, error: HTTPException) -> Response:
+        word = _WORDS.get(error.status_code, "invalid")
+        return Problem(error.status_code, word, str(error.detail), error.headers).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        # Where and what, but never the input: it may be a password.
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        return Problem(422, "invalid", wrong).response()
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, error: Exception) -> Response:
+        log.error("unforeseen error", exc_info=error)
+        return Problem(500, "internal", "an error that nobody foresaw").response()

@@ -1,0 +1,65 @@
+"""What a service is told by its environment."""
+
+import json
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings", "SettingsError", "read_settings"]
+
+
+class SettingsError(Exception):
+    """The environment lacks a variable or has a wrong one; told in one line, without its value."""
+
+
+class Settings(BaseSettings):
+    """A process's settings, one environment variable each, in capitals.
+
+    Args:
+        cell: the system's environment; it is in the registry's metadata, service ids and traces.
+        instance: this process's name in the cell, such as ``users-0``.
+        listen: ``host:port`` to bind.
+        advertise: Consul tagged addresses, ``via-<caller>`` to its Address and Port.
+        consul_url: base address of Consul's HTTP API.
+        otlp_url: base address for OTLP over HTTP.
+        database_url: ``postgresql://…``; empty for a service without one.
+        rate_limit_rps: how many GetUser calls pass per second, and at once (clause 6.3).
+        token_secret: what tokens are signed with.
+    """
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    cell: str
+    instance: str
+    listen: str = Field(pattern=r"^[^:]+:\d+$")
+    advertise: dict[str, dict[str, str | int]] = {}
+    consul_url: str
+    otlp_url: str
+    database_url: SecretStr = SecretStr("")
+    rate_limit_rps: int = Field(default=200, gt=0)
+    token_secret: SecretStr = SecretStr("")
+
+    @property
+    def host(self) -> str:
+        """The address to bind."""
+        return self.listen.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        """The port to bind."""
+        return int(self.listen.rpartition(":")[2])
+
+
+def read_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a variable is missing or wrong.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # the environment brings the arguments
+    except ValidationError as error:
+        wrong = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
+        raise SettingsError(f"environment: {wrong}") from error
+    except (json.JSONDecodeError, ValueError) as error:
+        raise SettingsError(f"environment: {error}") from error

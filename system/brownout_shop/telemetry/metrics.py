@@ -1,0 +1,40 @@
+"""Every metric of the shop, named once; discovery adds the service, instance and cell as labels."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+__all__ = [
+    "BREAKER_STATE",
+    "BREAKER_TRANSITIONS",
+    "CALLS",
+    "DRAINING",
+    "HEALTH",
+    "IN_FLIGHT",
+    "LIMITER_REFUSALS",
+    "LIMITER_WAITS",
+    "REQUESTS",
+]
+
+# From a refusal (under 5 ms) to the client's total time-out of 10 s (clause 3.1) and what may outlive it.
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
+
+REQUESTS = Histogram(
+    "shop_request_duration_seconds",
+    "Requests answered, by route and status; 'cut' is one that got no answer.",
+    ["method", "route", "status"],
+    buckets=_BUCKETS_S,
+)
+CALLS = Histogram(
+    "shop_call_duration_seconds",
+    "Calls to other services, by callee and outcome; refusals by the breaker included.",
+    ["callee", "outcome"],
+    buckets=_BUCKETS_S,
+)
+IN_FLIGHT = Gauge("shop_requests_in_flight", "Requests being worked on, /health and /metrics apart.")
+DRAINING = Gauge("shop_draining", "1 from the signal that ends the service.")
+BREAKER_STATE = Gauge("shop_breaker_state", "0 closed, 1 half-open, 2 open.", ["callee"])
+BREAKER_TRANSITIONS = Counter(
+    "shop_breaker_transitions", "Changes of a breaker's state.", ["callee", "from_state", "to_state"]
+)
+LIMITER_WAITS = Histogram("shop_limiter_wait_seconds", "How long calls waited for their token.", buckets=_BUCKETS_S)
+LIMITER_REFUSALS = Counter("shop_limiter_refusals", "Calls whose token would come after their deadline.")
+HEALTH = Gauge("shop_health", "1 where /health last said UP, by part; 'status' is the whole.", ["part"])
