@@ -111,7 +111,7 @@ class FakeTelemetry:
     """Observing servers that know what they were told when they were made."""
 
     def __init__(self, spans: list[Span] | None = None, series: list[Series] | None = None) -> None:
-        self._known = (spans or [], series or [])
+        self._known = ([] if spans is None else spans, [] if series is None else series)
 
     async def collect(self, from_ns: int, to_ns: int, traces: frozenset[str]) -> tuple[list[Span], list[Series]]:
         """The spans of the traces within the time, and all series."""

@@ -12,15 +12,15 @@ from typing import Any
 import aiohttp
 import asyncpg
 import msgspec
-from brownout.cells.telemetry import ServerTelemetry
-from brownout.servers import Addresses
-from brownout.servers.ports import free_port
 
 from brownout.cells.consul import Consul
 from brownout.cells.edges import EdgeNetwork
+from brownout.cells.telemetry import ServerTelemetry
 from brownout.cells.toxiproxy import Toxiproxy
 from brownout.cells.wiring import HARNESS, Instance, Wiring, wire
 from brownout.errors import CellError
+from brownout.servers import Addresses
+from brownout.servers.ports import free_port
 from brownout.topology import Edge, Topology
 from brownout.undo.supervisor import Process, Supervisor
 
