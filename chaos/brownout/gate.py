@@ -151,7 +151,7 @@ async def watched(work: Awaitable[T], supervisor: Supervisor, stop: asyncio.Even
             await supervisor.end()
         finally:
             working.cancel()
-            await asyncio.wait([working], timeout=1)
+            await asyncio.wait([asyncio.gather(working, return_exceptions=True)], timeout=1)
         raise Stopped if stop.is_set() else ProcessError("watchdog", "it has gone, and the run with it")
     try:
         return working.result()
