@@ -273,8 +273,10 @@ def state(pid: int) -> str:
 
 
 def signal_masks(pid: int) -> dict[str, int]:
+    """Which signals are ignored and blocked, without 32 and 33: they are libc's own and no program can set them."""
+    settable = sum(1 << number - 1 for number in signal.valid_signals())
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {line[:6]: int(line[8:], 16) for line in lines if line.startswith(("SigIgn", "SigBlk"))}
+    return {line[:6]: int(line[8:], 16) & settable for line in lines if line.startswith(("SigIgn", "SigBlk"))}
 
 
 def test_the_watchdog_needs_nothing_that_is_not_in_the_standard_library() -> None:
