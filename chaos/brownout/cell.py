@@ -8,7 +8,7 @@ import msgspec
 from brownout.recording import Series, Span
 from brownout.topology import Edge
 
-__all__ = ["Bite", "Canary", "Cell", "Fault", "Network", "Processes", "Telemetry", "Toxic"]
+__all__ = ["Bite", "Canary", "Cell", "Fault", "Network", "Processes", "Stores", "Telemetry", "Toxic"]
 
 
 class Toxic(msgspec.Struct, frozen=True):
@@ -73,6 +73,31 @@ class Telemetry(Protocol):
     async def collect(self, from_ns: int, to_ns: int, traces: frozenset[str]) -> tuple[list[Span], list[Series]]:
         """Spans and metric series of a time, once everything has arrived: bounded waiting for the last."""
 
+    async def evaluate(self, query: str, from_ns: int, to_ns: int) -> list[Series]:
+        """What a query comes to over a time, a point each `SCRAPE_S`; ``$cell`` in it is the cell's name.
+
+        Raises:
+            CellError: it is no query, or the server did not answer.
+        """
+
+
+class Stores(Protocol):
+    """What a cell's services keep, read beside them: no proxy between, and nothing is changed."""
+
+    async def select(self, service: str, sql: str) -> list[dict[str, Any]]:
+        """The rows of a query on a service's own database; their values are fit for JSON.
+
+        Raises:
+            CellError: the database refused it or did not answer, or there are too many rows.
+        """
+
+    async def messages(self, topic: str) -> list[dict[str, Any]]:
+        """All messages of a topic of the cell, each with ``key``, ``value`` and ``headers``.
+
+        Raises:
+            CellError: the broker did not answer.
+        """
+
 
 class Cell(Protocol):
     """One isolated running copy of the system."""
@@ -92,6 +117,10 @@ class Cell(Protocol):
     @property
     def telemetry(self) -> Telemetry:
         """What the observing servers know of it."""
+
+    @property
+    def stores(self) -> Stores:
+        """What its services keep."""
 
     def url(self, service: str) -> str:
         """The address of a service's first instance, its own port: no proxy between."""

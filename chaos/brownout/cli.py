@@ -1,9 +1,10 @@
-"""The command line: gate, up, judge and doctor."""
+"""The command line: gate and judge; up, status, inject, heal and down; doctor."""
 
 import asyncio
-import signal
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -11,16 +12,23 @@ import typer
 from rich.console import Console
 
 from brownout.archive import Archive, open_run
-from brownout.cells.local import local_cell
+from brownout.background import start_system
+from brownout.control import Answer, Heal, Inject, Injected, Lifted, Look, Request, Standing, asked
 from brownout.errors import BrownoutError, FileError
-from brownout.gate import Stopped, hold_world, run_gate, watched
+from brownout.faults.spoken import FORMS, duration_s
+from brownout.gate import run_gate
+from brownout.holder import hold_system
 from brownout.judge import judged
-from brownout.promises.contract import Contract, parse_contract, read_contract, read_journeys
-from brownout.promises.promise import Promise
+from brownout.live import State, end_system, running_system
+from brownout.promises.contract import read_journeys
+from brownout.promises.promise import Checked
+from brownout.reports.live import print_standing, print_system
 from brownout.reports.terminal import Board, print_findings, print_verdicts
 from brownout.servers import survey
-from brownout.topology import parse_topology, read_topology
-from brownout.verdict import Ruling, Verdict, overall
+from brownout.stopping import StoppedByError, run_until_signalled, unless_stopped
+from brownout.suite import read_suite
+from brownout.topology import read_topology
+from brownout.verdict import Ruling, overall
 
 __all__ = ["main"]
 
@@ -67,12 +75,12 @@ def gate(
     The recording is kept below runs/, where `brownout judge` reads it again.
     """
     system = read_topology(topology)
+    suite = read_suite(contract, system)
     journeys = read_journeys(contract)
-    promises = _chosen(read_contract(contract, system, journeys), only or [])
-    archive = Archive.create(runs, contract, topology, tuple(promise.name for promise in promises))
+    archive = Archive.create(runs, contract, topology, _chosen(suite, only or []))
     board = Board(console)
     with board.shown():
-        verdicts, timing = _run(lambda stop: run_gate(promises, system, journeys, archive, stop, board.say))
+        verdicts, timing = _run(lambda stop: run_gate(suite, system, journeys, archive, stop, board.say))
     console.print()
     print_verdicts(console, verdicts)
     console.print(
@@ -87,36 +95,87 @@ def gate(
 def judge(run: Annotated[Path, typer.Argument(help="A run's folder.")] = RUNS / "latest") -> None:
     """Judge a recorded run again; no server is needed."""
     archive = open_run(run)
-    system = parse_topology(archive.topology[1], archive.topology[0])
-    contract = parse_contract(archive.contract[1], archive.contract[0], system)
-    verdicts = tuple(_again(archive, promise) for promise in contract.promises if promise.name in archive.promises)
+    suite = read_suite(archive.contract, read_topology(archive.topology))
+    verdicts = tuple(
+        judged(promise, archive.recording(promise.trial)) for promise in suite if promise.name in archive.promises
+    )
     print_verdicts(console, verdicts)
     raise typer.Exit(_EXIT[overall(verdict.ruling for verdict in verdicts)])
 
 
 @app.command()
-def up(topology: TopologyFile = TOPOLOGY) -> None:
-    """Start the whole system behind Toxiproxy, print its addresses, and hold it until Ctrl-C."""
-    system = read_topology(topology)
+def up(
+    topology: TopologyFile = TOPOLOGY,
+    runs: RunsFolder = RUNS,
+    hold: Annotated[bool, typer.Option("--hold", help="Stay, and end it on Ctrl-C.")] = False,  # noqa: FBT002  an option
+) -> None:
+    """Start the whole system behind Toxiproxy and leave it running, to be used and broken by hand."""
+    read_topology(topology)
     board = Board(console)
+    with ExitStack() as shown:
+        shown.enter_context(board.shown())
 
-    async def hold(stop: asyncio.Event) -> None:
-        logs = RUNS / "up"
-        logs.mkdir(parents=True, exist_ok=True)
-        async with hold_world(system, lambda name: logs / f"{name}.log", board.say) as world:
+        def ready(state: State) -> None:
+            shown.close()
+            print_system(console, state)
+            console.print("Ctrl-C ends it" if hold else "brownout inject breaks it, brownout down ends it")
 
-            async def opened() -> None:
-                async with local_cell(world, "up", tuple(system.services)) as cell:
-                    addresses = {name: cell.url(name) for name in system.services}
-                    observers = {"jaeger": world.servers.jaeger, "prometheus": world.servers.prometheus}
-                    for name, address in (addresses | {k: f"http://{v}" for k, v in observers.items()}).items():
-                        console.print(f"{name:12} {address}")
-                    console.print("the system is up; Ctrl-C ends it")
-                    await stop.wait()
+        if hold:
+            _run(lambda stop: hold_system(topology, runs, stop, board.say, ready))
+        else:
+            ready(_run(lambda stop: start_system(topology, runs, stop, board.say)))
 
-            await watched(opened(), world.supervisor, stop)
 
-    _run(hold)
+@app.command()
+def down(runs: RunsFolder = RUNS) -> None:
+    """End the system that is up; returns when nothing of it is left."""
+    console.print(end_system(runs), markup=False)
+
+
+@app.command()
+def status(runs: RunsFolder = RUNS) -> None:
+    """Say how the system that is up is: each service's own word, and every fault in force, whoever put it there.
+
+    Exit code 0: all is UP and nothing is broken; 1: something is not.
+    """
+    state = running_system(runs)
+    standing = _run(lambda stop: _asked(state, Look(), stop))
+    assert isinstance(standing, Standing)  # noqa: S101  the answer to Look
+    print_standing(console, state, standing)
+    raise typer.Exit(0 if standing.well else 1)
+
+
+@app.command(epilog="The faults: " + "; ".join(FORMS.values()))
+def inject(
+    words: Annotated[list[str], typer.Argument(help='latency "orders -> users" 2s', metavar="FAULT")],
+    lasting: Annotated[str, typer.Option("--for", help="30s: lift it then, or on Ctrl-C.")] = "",
+    runs: RunsFolder = RUNS,
+) -> None:
+    """Break something in the system that is up, and look whether it is broken; it stays so until heal or down.
+
+    Exit code 2: the fault is in force, and was not seen to act.
+    """
+    for_s = duration_s(lasting) if lasting else None
+    state = running_system(runs)
+
+    def tell(answer: Answer) -> None:
+        console.print(str(answer), markup=False, soft_wrap=True)
+
+    answer = _run(lambda stop: _asked(state, Inject(tuple(words), lasting=for_s is None), stop, for_s or 0.0, tell))
+    if for_s is not None:
+        console.print("lifted")
+    raise typer.Exit(0 if isinstance(answer, Injected) and answer.bit else _EXIT[Ruling.INCONCLUSIVE])
+
+
+@app.command()
+def heal(runs: RunsFolder = RUNS) -> None:
+    """Lift every fault in the system that is up, whoever put it there, and prove that nothing is left."""
+    state = running_system(runs)
+    lifted = _run(lambda stop: _asked(state, Heal(), stop))
+    assert isinstance(lifted, Lifted)  # noqa: S101  the answer to Heal
+    for fault in lifted.faults:
+        console.print(f"lifted: {fault}", markup=False, soft_wrap=True)
+    console.print("nothing is broken")
 
 
 @app.command()
@@ -133,39 +192,52 @@ def main() -> None:
         if str(error):  # empty when the help that a bare command prints was all there is to say
             errors.print(f"brownout: {error}", markup=False)
         code = COULD_NOT_RUN
+    except Exception as error:  # noqa: BLE001  the interpreter's exit code for it means that a promise was broken
+        errors.print(f"brownout: crashed: {_crash(error)}", markup=False)
+        code = COULD_NOT_RUN
+    except SystemExit:  # of typer, with that same code, when nobody reads what is printed any longer
+        code = COULD_NOT_RUN
     sys.exit(code or 0)
+
+
+def _crash(error: Exception) -> str:
+    """What was raised and where, in one line."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{said} ({where.filename}:{where.lineno})"
+
+
+async def _asked(
+    state: State,
+    request: Request,
+    stop: asyncio.Event,
+    for_s: float = 0.0,
+    tell: Callable[[Answer], None] = lambda _: None,
+) -> Answer:
+    """The holder's answer, told as soon as it is there; then keep on asking for so long."""
+
+    async def asking() -> Answer:
+        async with asked(state.control, request) as answer:
+            tell(answer)
+            await asyncio.sleep(for_s)
+        return answer
+
+    return await unless_stopped(asking(), stop)
 
 
 def _run(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
     """Run until done, or until a signal asks to stop; then the exit code is the shell's for that signal."""
-    received: list[signal.Signals] = []
-
-    async def guarded() -> T:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def ask(number: signal.Signals) -> None:
-            received.append(number)
-            stop.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, ask, number)
-        return await work(stop)
-
     try:
-        return asyncio.run(guarded())
-    except Stopped:
-        errors.print(f"brownout: stopped by {received[0].name}; everything that was started has been ended")
-        raise typer.Exit(128 + received[0]) from None
+        return run_until_signalled(work)
+    except StoppedByError as stopped:
+        errors.print(f"brownout: {stopped}")
+        raise typer.Exit(stopped.exit_code) from None
 
 
-def _chosen(contract: Contract, only: list[str]) -> tuple[Promise, ...]:
-    names = [promise.name for promise in contract.promises]
+def _chosen(promises: tuple[Checked, ...], only: list[str]) -> tuple[str, ...]:
+    """The names of the promises that are to be judged, in the contract's order."""
+    names = [promise.name for promise in promises]
     for name in only:
         if name not in names:
             raise FileError(f"--only {name}", f"no such promise; the contract has {', '.join(names)}")
-    return tuple(promise for promise in contract.promises if not only or promise.name in only)
-
-
-def _again(archive: Archive, promise: Promise) -> Verdict:
-    return judged(promise, archive.recording(promise.name))
+    return tuple(name for name in names if not only or name in only)

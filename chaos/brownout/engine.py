@@ -1,29 +1,44 @@
 """The engine: performs a scenario in a cell and returns its recording."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from brownout.cell import Cell, Fault
 from brownout.errors import BrownoutError
 from brownout.history import Event, Outcome, Recorder
 from brownout.journeys import Journey, Request
-from brownout.recording import Recording
-from brownout.scenario import Bytes, Calls, Hold, Load, Scenario, Step, Wait, Watch
+from brownout.recording import Recording, Series
+from brownout.scenario import (
+    LONGEST_S,
+    Bytes,
+    Calls,
+    Hold,
+    Load,
+    Messages,
+    Scenario,
+    Select,
+    Step,
+    Wait,
+    Watch,
+    name_of,
+)
+from brownout.workload.beside import Beside
 from brownout.workload.driver import Driver
+from brownout.workload.pulse import pulse
 from brownout.workload.traffic import Traffic
 
-__all__ = ["LONGEST_S", "run"]
-
-LONGEST_S = 150.0
-"""No scenario lasts longer; one that would is ended, and its recording says so."""
+__all__ = ["run"]
 
 STEADY_CALLS = 3
 """Calls of the steady journey that have to succeed in a row before and after."""
 
 RECOVERY_S = 15.0
 """How long the steady state may take to come back after the last step."""
+
+READ_EVERY_S = 0.5
+"""From one reading of rows or messages to the next, while they are waited for."""
 
 
 async def run(
@@ -52,13 +67,13 @@ async def run(
     traffic = Traffic(journeys, cell.url, driver, recorder, deadline_header=deadline_header, seed=scenario.seed)
     performance = _Performance(scenario, cell, traffic, driver, recorder, say)
     begin_ns = recorder.now_ns()
+    limit = asyncio.timeout(LONGEST_S)
     try:
-        async with asyncio.timeout(LONGEST_S):
+        async with limit, pulse(recorder):
             await performance.whole()
-    except TimeoutError:
-        recorder.note("engine", "aborted", Outcome.FAILED, why=f"longer than {LONGEST_S:g} s")
-    except BrownoutError as error:
-        recorder.note("engine", "aborted", Outcome.FAILED, why=str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it was, the run says nothing, and has to say so
+        why = f"longer than {LONGEST_S:g} s" if limit.expired() else _told(error)
+        recorder.note("engine", "aborted", Outcome.FAILED, why=why)
     return await _recording(scenario, cell, recorder, begin_ns, say)
 
 
@@ -71,11 +86,26 @@ async def _recording(
         left = await cell.heal()
         recorder.note("engine", "clean", Outcome.FAILED if left else Outcome.OK, left=left)
         traces = frozenset(event.trace_id for event in recorder.history if event.trace_id)
-        spans, series = await cell.telemetry.collect(begin_ns, recorder.now_ns(), traces)
-    except BrownoutError as error:
-        recorder.note("engine", "aborted", Outcome.FAILED, why=str(error))
-        spans, series = [], []
-    return Recording(scenario.name, cell.name, recorder.history, spans, series)
+        end_ns = recorder.now_ns()
+        spans, series = await cell.telemetry.collect(begin_ns, end_ns, traces)
+        queried = await _queried(scenario, cell, recorder, begin_ns, end_ns)
+    except Exception as error:  # noqa: BLE001 - same
+        recorder.note("engine", "aborted", Outcome.FAILED, why=_told(error))
+        spans, series, queried = [], [], {}
+    return Recording(scenario.name, cell.name, recorder.history, spans, series, queried)
+
+
+async def _queried(
+    scenario: Scenario, cell: Cell, recorder: Recorder, begin_ns: int, end_ns: int
+) -> dict[str, list[Series]]:
+    """What the scenario's queries come to; one that fails says so, and takes nothing from the others."""
+    queried: dict[str, list[Series]] = {}
+    for query in scenario.queries:
+        try:
+            queried[query] = await cell.telemetry.evaluate(query, begin_ns, end_ns)
+        except BrownoutError as error:
+            recorder.note("query", query, Outcome.FAILED, why=str(error))
+    return queried
 
 
 class _Performance:
@@ -99,7 +129,7 @@ class _Performance:
         self._ended_ns: dict[str, int] = {}
 
     async def whole(self) -> None:
-        for journey in _journeys_of(self._scenario):
+        for journey in self._scenario.journeys():
             await self._traffic.arrange(journey)
         await self._step(Calls("before", self._scenario.steady, STEADY_CALLS, every_s=0.1))
         await self._all(self._scenario.steps)
@@ -121,7 +151,7 @@ class _Performance:
             await self._step(step)
 
     async def _step(self, step: Step) -> None:
-        name = _name(step)
+        name = name_of(step)
         self._say(name)
         begun = self._recorder.begin("step", name)
         match step:
@@ -132,6 +162,8 @@ class _Performance:
             case Bytes():
                 carried = await self._cell.network.carried_bytes(step.edge)
                 self._recorder.note("bytes", str(step.edge), Outcome.OK, **carried)
+            case Select() | Messages():
+                await self._read(step)
             case Hold():
                 async with self._held(step.what):
                     await self._all(step.steps)
@@ -151,13 +183,33 @@ class _Performance:
             read = len(events)
             await asyncio.sleep(0.02)
 
+    async def _read(self, step: Select | Messages) -> None:
+        """Read once, or until what was answered before is there: the last reading is the one that is kept."""
+        begun = self._recorder.begin("select" if isinstance(step, Select) else "messages", step.name)
+        wanted = step.until.values(self._recorder.history) if step.until else set()
+        last_ns = begun.at_ns + int(step.within_s * 1e9)
+        while True:
+            last = self._recorder.now_ns() >= last_ns
+            rows = await self._rows(step)
+            missing = wanted - set(_words(rows))
+            if last or not missing:
+                break
+            await asyncio.sleep(READ_EVERY_S)
+        self._recorder.end(begun, Outcome.FAILED if missing else Outcome.OK, rows=rows)
+
+    async def _rows(self, step: Select | Messages) -> list[dict[str, Any]]:
+        if isinstance(step, Select):
+            return await self._cell.stores.select(step.service, step.sql)
+        return await self._cell.stores.messages(step.topic)
+
     @asynccontextmanager
     async def _held(self, what: Fault | Load | Watch) -> AsyncIterator[None]:
         if isinstance(what, Load):
-            async with _background(self._traffic.load(what)):
+            async with self._traffic.load(what):
                 yield
         elif isinstance(what, Watch):
-            async with _background(self._watch(what)):
+            async with Beside() as beside:
+                beside.begin(self._watch(what))
                 yield
         else:
             async with self._fault(what):
@@ -166,24 +218,24 @@ class _Performance:
     @asynccontextmanager
     async def _fault(self, fault: Fault) -> AsyncIterator[None]:
         """Hold a fault, with its entry, its canary and its end in the history: surely on, and perhaps on."""
-        entering = self._recorder.begin("fault", str(fault))
-        lifting: Event | None = None
+        held = AsyncExitStack()
+        await self._recorded("fault", fault, held.enter_async_context(fault.injected(self._cell)))
         try:
-            async with fault.injected(self._cell) as said:
-                self._recorder.end(entering, Outcome.OK, **said)
-                canary = asyncio.create_task(self._canary(fault))
-                try:
-                    yield
-                    await canary
-                finally:
-                    canary.cancel()
-                    await asyncio.wait([canary])
-                    lifting = self._recorder.begin("lift", str(fault))
-        except BrownoutError as error:
-            self._recorder.end(lifting or entering, Outcome.FAILED, error=str(error))
+            async with Beside() as beside:
+                canary = beside.begin(self._canary(fault))
+                yield
+                await canary
+        finally:
+            await self._recorded("lift", fault, held.aclose())
+
+    async def _recorded(self, actor: str, fault: Fault, doing: Awaitable[dict[str, Any] | None]) -> None:
+        begun = self._recorder.begin(actor, str(fault))
+        try:
+            said = await doing
+        except Exception as error:
+            self._recorder.end(begun, Outcome.FAILED, error=_told(error))
             raise
-        if lifting is not None:
-            self._recorder.end(lifting, Outcome.OK)
+        self._recorder.end(begun, Outcome.OK, **(said or {}))
 
     async def _canary(self, fault: Fault) -> None:
         begun = self._recorder.begin("canary", str(fault))
@@ -203,53 +255,21 @@ class _Performance:
         url = self._cell.side_url(watch.service) if watch.aside else self._cell.url(watch.service)
         due_ns = self._recorder.now_ns()
         while True:
-            begun = self._recorder.begin("watch", watch.name)
+            begun = self._recorder.begin("watch", watch.name, due_ns=due_ns)
             answer = await self._driver.send(url, request, watch.timeout_s)
             self._recorder.end(begun, answer.outcome, **answer.detail)
             due_ns = max(due_ns + int(watch.every_s * 1e9), self._recorder.now_ns())
             await asyncio.sleep(max(0, due_ns - self._recorder.now_ns()) / 1e9)
 
 
-@asynccontextmanager
-async def _background(work: Any) -> AsyncIterator[None]:
-    """Do something beside the steps; end it with them, and let its own failure be theirs."""
-    task = asyncio.ensure_future(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-    if not task.cancelled() and (error := task.exception()) is not None:
-        raise error
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, BrownoutError) else f"{type(error).__name__}: {error}"
 
 
-def _name(step: Step) -> str:
-    match step:
-        case Calls():
-            return step.phase
-        case Wait():
-            return f"wait {step.seconds:g} s"
-        case Bytes():
-            return f"bytes of {step.edge}"
-        case Hold(what=Load() as load):
-            return load.phase
-        case Hold(what=Watch() as watch):
-            return f"watch {watch.name}"
-        case Hold():
-            return str(step.what)
-
-
-def _journeys_of(scenario: Scenario) -> list[str]:
-    names = [scenario.steady]
-
-    def visit(steps: tuple[Step, ...]) -> None:
-        for step in steps:
-            if isinstance(step, Calls):
-                names.append(step.journey)
-            elif isinstance(step, Hold):
-                if isinstance(step.what, Load):
-                    names.append(step.what.journey)
-                visit(step.steps)
-
-    visit(scenario.steps)
-    return list(dict.fromkeys(names))
+def _words(value: Any) -> Iterator[str]:
+    """Every single value in rows, tables within tables included, as text."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _words(part)
+    else:
+        yield str(value)

@@ -24,8 +24,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         index: its place, from 0.
         at_ns: Unix time in nanoseconds, of a clock that never steps back during a run.
-        actor: who did it: ``calls`` or ``load`` (requests), ``fault``, ``canary``, ``watch``, ``bytes``,
-            ``process``, ``step`` (a step of the scenario began or ended), ``engine``.
+        actor: who did it: ``calls`` or ``load`` (requests), ``fault`` (its entry), ``canary``, ``lift`` (its end),
+            ``watch``, ``bytes``, ``select``, ``messages``, ``query``, ``step`` (of the scenario), ``engine``.
         action: what was done: the phase of a request, the fault in words, the step's name.
         outcome: INVOKED when it begins; OK, FAILED or UNKNOWN when it ends.
         of: the index of the INVOKED event that this one ends; -1 on an event that stands alone.
@@ -80,6 +80,11 @@ class Operation(msgspec.Struct, frozen=True):
         return self.completed.detail.get("status") if self.completed else None
 
     @property
+    def target(self) -> str:
+        """The method and path of a request."""
+        return f"{self.invoked.detail.get('method')} {self.invoked.detail.get('path')}"
+
+    @property
     def trace_id(self) -> str:
         """The trace that it started; empty where it started none."""
         return self.invoked.trace_id
@@ -112,7 +117,7 @@ class History:
         return sorted(both, key=lambda operation: operation.sent_ns)
 
     def alone(self, actor: str, action: str | None = None) -> list[Event]:
-        """Events that stand for themselves: samples of a watch, byte counts, exits of processes."""
+        """Events that stand for themselves: byte counts, arrivals that were dropped, what the engine has to say."""
         return [
             event
             for event in self.events
@@ -121,10 +126,6 @@ class History:
             and event.actor == actor
             and (action is None or event.action == action)
         ]
-
-    def started_ns(self) -> int:
-        """The time of the first event; 0 when nothing happened."""
-        return self.events[0].at_ns if self.events else 0
 
 
 class Recorder:

@@ -12,7 +12,6 @@ __all__ = [
     "Journey",
     "Request",
     "Response",
-    "health_journey",
     "journey",
     "requests_journey",
     "with_headers",
@@ -73,11 +72,6 @@ def requests_journey(requests: tuple[Request, ...]) -> Journey:
             yield request
 
     return Journey(act)
-
-
-def health_journey(service: str, path: str) -> Journey:
-    """The journey that asks a service how it is."""
-    return requests_journey((Request(service, "GET", path),))
 
 
 def with_headers(request: Request, headers: Mapping[str, str]) -> Request:

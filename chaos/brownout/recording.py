@@ -6,10 +6,13 @@ import msgspec
 
 from brownout.history import History
 
-__all__ = ["FORMAT", "Recording", "Series", "Span"]
+__all__ = ["FORMAT", "SCRAPE_S", "Recording", "Series", "Span"]
 
-FORMAT = 1
+FORMAT = 2
 """The version of a recording on disk; another one is refused, never misread."""
+
+SCRAPE_S = 1.0
+"""From one sample of a metric to the next: what Prometheus is configured to."""
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -42,6 +45,7 @@ class Recording(msgspec.Struct, frozen=True):
         history: every request, fault, probe and step.
         spans: the traces of the requests.
         series: the metrics of the cell.
+        queried: what Prometheus made of each query of the scenario, a point each `SCRAPE_S`.
     """
 
     scenario: str
@@ -49,6 +53,7 @@ class Recording(msgspec.Struct, frozen=True):
     history: History
     spans: list[Span]
     series: list[Series]
+    queried: dict[str, list[Series]] = {}
 
     def spans_of(self, trace_ids: set[str], service: str) -> list[Span]:
         """The spans that a service has in some traces."""

@@ -1,14 +1,34 @@
 """A scenario is a value: steps that are done one after another, some while something is held open."""
 
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import msgspec
 
 from brownout.cell import Fault
-from brownout.history import Event, Outcome
+from brownout.history import Event, History, Outcome
 from brownout.topology import Edge
 
-__all__ = ["Bytes", "Calls", "Hold", "Load", "Scenario", "Seen", "Step", "Wait", "Watch"]
+__all__ = [
+    "LONGEST_S",
+    "Answered",
+    "Bytes",
+    "Calls",
+    "Hold",
+    "Load",
+    "Messages",
+    "Scenario",
+    "Seen",
+    "Select",
+    "Step",
+    "Wait",
+    "Watch",
+    "contains",
+    "name_of",
+]
+
+LONGEST_S = 150.0
+"""No scenario lasts longer: one that has to is refused, one that does is ended, and its recording says so."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -124,6 +144,60 @@ class Bytes(msgspec.Struct, frozen=True, tag="bytes"):
     edge: Edge
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """A condition on what is read: everything that some requests had been answered when the reading began is in it.
+
+    Attributes:
+        phase: the requests.
+        field: of a successful answer's body, with what is looked for.
+        to: only those whose method and path begin so, such as ``POST /api/orders``.
+    """
+
+    phase: str
+    field: str
+    to: str = ""
+
+    def values(self, history: History) -> set[str]:
+        """What successful requests of the phase have been answered so far, as text."""
+        meant = [one for one in history.requests(self.phase) if one.ok and one.target.startswith(self.to)]
+        bodies = [one.completed.detail.get("body") for one in meant if one.completed]
+        return {str(body[self.field]) for body in bodies if isinstance(body, dict) and self.field in body}
+
+
+class Select(msgspec.Struct, frozen=True, tag="select"):
+    """Read rows of a service's own database, straight from the server.
+
+    Attributes:
+        name: the name under which the history and the judge know the rows.
+        service: whose database.
+        sql: one query.
+        until: read again and again until this holds.
+        within_s: how long at most; one reading more is begun after it.
+    """
+
+    name: str
+    service: str
+    sql: str
+    until: Answered | None = None
+    within_s: float = 0.0
+
+
+class Messages(msgspec.Struct, frozen=True, tag="messages"):
+    """Read all messages of a topic of the cell, from its beginning: key, value and headers of each.
+
+    Attributes:
+        name: the name under which the history and the judge know the messages.
+        topic: without the cell's prefix.
+        until: read again and again until this holds.
+        within_s: how long at most; one reading more is begun after it.
+    """
+
+    name: str
+    topic: str
+    until: Answered | None = None
+    within_s: float = 0.0
+
+
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
     """Hold a fault, a load or a watch open while steps are done; it is closed whatever becomes of them."""
 
@@ -131,7 +205,30 @@ class Hold(msgspec.Struct, frozen=True, tag="hold"):
     steps: tuple["Step", ...]
 
 
-Step: TypeAlias = Wait | Calls | Bytes | Hold
+Step: TypeAlias = Wait | Calls | Bytes | Select | Messages | Hold
+
+
+def name_of(step: Step) -> str:
+    """The name under which the history knows a step."""
+    match step:
+        case Calls():
+            return step.phase
+        case Wait():
+            return f"wait {step.seconds:g} s"
+        case Bytes():
+            return f"bytes of {step.edge}"
+        case Select():
+            return f"select {step.name}"
+        case Messages():
+            return f"messages {step.name}"
+        case Hold():
+            return _name_of_held(step.what)
+
+
+def _name_of_held(what: Fault | Load | Watch) -> str:
+    if isinstance(what, Load):
+        return what.phase
+    return f"watch {what.name}" if isinstance(what, Watch) else str(what)
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -143,6 +240,7 @@ class Scenario(msgspec.Struct, frozen=True):
         steps: what is done.
         environment: settings of services that hold in this run only.
         seed: of everything that is drawn at random.
+        queries: what Prometheus is asked of the run once it is over; ``$cell`` is the cell's name.
     """
 
     name: str
@@ -152,3 +250,51 @@ class Scenario(msgspec.Struct, frozen=True):
     instances: dict[str, int] = {}
     environment: dict[str, dict[str, str]] = {}
     seed: int = 0
+    queries: tuple[str, ...] = ()
+
+    def every_step(self) -> Iterator[Step]:
+        """All steps, those within others too, in the order in which they begin."""
+        waiting = list(reversed(self.steps))
+        while waiting:
+            step = waiting.pop()
+            yield step
+            if isinstance(step, Hold):
+                waiting += reversed(step.steps)
+
+    def journeys(self) -> tuple[str, ...]:
+        """The journeys that are performed, each once, the steady one first."""
+        names = [self.steady]
+        for step in self.every_step():
+            what = step.what if isinstance(step, Hold) else step
+            if isinstance(what, Calls | Load):
+                names.append(what.journey)
+        return tuple(dict.fromkeys(names))
+
+    def least_s(self) -> float:
+        """How long it takes at the least, in seconds: an answer comes at once, and whatever is waited for is there."""
+        return _ends_s(self.steps, 0.0, {}, patient=False)
+
+    def most_s(self) -> float:
+        """How long it takes if all waiting is in vain, in seconds: more than it should."""
+        return _ends_s(self.steps, 0.0, {}, patient=True)
+
+
+def _ends_s(steps: tuple[Step, ...], at_s: float, ended_s: dict[str, float], *, patient: bool) -> float:
+    """When steps that begin at a time have all ended; the end of each is noted under its name.
+
+    Args:
+        steps: one after another.
+        at_s: when the first one begins.
+        ended_s: the ends so far.
+        patient: whether what is waited for never comes, or is there at once.
+    """
+    for step in steps:
+        match step:
+            case Hold():
+                at_s = _ends_s(step.steps, at_s, ended_s, patient=patient)
+            case Calls(together=False):
+                at_s += (step.count - 1) * step.every_s
+            case Wait() if patient or step.until is None:
+                at_s = max(at_s, (ended_s[step.since] if step.since else at_s) + step.seconds)
+        ended_s[name_of(step)] = at_s
+    return at_s

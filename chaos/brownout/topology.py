@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -10,23 +10,41 @@ from msgspec import Meta
 from brownout.errors import FileError
 from brownout.files import parse_toml, read_text
 
-__all__ = ["EDGE_SERVERS", "Edge", "Service", "Topology", "parse_topology", "read_topology"]
+__all__ = ["EDGE_SERVERS", "HARNESS", "Edge", "Service", "Topology", "parse_topology", "read_topology"]
 
-EDGE_SERVERS = ("postgres", "consul")
+EDGE_SERVERS = ("postgres", "consul", "kafka")
 """The servers that a service reaches over an edge, that is, through a proxy of its own."""
+
+HARNESS = "brownout"
+"""The caller under whose name the harness's own proxies go; no service may be called so."""
 
 _WORDS = (*EDGE_SERVERS, "otlp", "python", "listen", "advertise", "database", "cell", "instance")
 _PLACEHOLDER = re.compile(r"{([\w-]+)}")
-_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,21}")
 
 Count = Annotated[int, Meta(ge=1, le=9)]
 
 
 class Edge(msgspec.Struct, frozen=True, order=True):
-    """One dependency of a caller on a callee; a fault on it acts on all of the callee's instances."""
+    """One dependency of a caller on a callee; a fault on it acts on all of the callee's instances.
+
+    Attributes:
+        caller: a service.
+        callee: a service or server; ``users:grpc`` for a port of a service that has a name.
+    """
 
     caller: str
     callee: str
+
+    @property
+    def service(self) -> str:
+        """The callee without its port."""
+        return self.callee.partition(":")[0]
+
+    @property
+    def port(self) -> str:
+        """The name of the callee's port; empty for the one that has none, which is HTTP's."""
+        return self.callee.partition(":")[2]
 
     def __str__(self) -> str:
         return f"{self.caller} -> {self.callee}"
@@ -39,13 +57,15 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         command: the program and its arguments, placeholders allowed.
         health: the path that answers whether the service is well.
         instances: how many of it run.
-        calls: the services it finds through Consul and calls.
+        ports: further ports by their protocol, each with a placeholder such as ``{listen-grpc}``.
+        calls: the services it finds through Consul and calls, ``users:grpc`` for a port that has a name.
         env: its environment, placeholders allowed.
     """
 
     command: Annotated[tuple[str, ...], Meta(min_length=1)]
     health: str = "/health"
     instances: Count = 1
+    ports: tuple[Literal["grpc"], ...] = ()
     calls: tuple[str, ...] = ()
     env: dict[str, str] = {}
 
@@ -58,12 +78,15 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         services: by name.
         env: the environment that all services share.
         deadline_header: the request header in which a caller says how many milliseconds it will wait.
+        launcher: a program that starts the services at the harness's word, ``{python}`` allowed: a process that has
+            loaded what they share can fork them in no time. Empty: each is executed.
     """
 
     entry: str
     services: Annotated[dict[str, Service], Meta(min_length=1)]
     env: dict[str, str] = {}
     deadline_header: str = ""
+    launcher: tuple[str, ...] = ()
 
     def callees(self, caller: str) -> tuple[str, ...]:
         """Whom a service depends on: the services it calls, then the servers its environment names."""
@@ -78,7 +101,19 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def edges(self) -> tuple[Edge, ...]:
         """Every edge of the system."""
-        return tuple(Edge(name, callee) for name in self.services for callee in self.callees(name))
+        return tuple(edge for name in self.services for edge in self.edges_of(name))
+
+    def edges_of(self, caller: str) -> tuple[Edge, ...]:
+        """The edges on which a service depends on others."""
+        return tuple(Edge(caller, callee) for callee in self.callees(caller))
+
+    def servers(self) -> frozenset[str]:
+        """The servers that some service reaches over an edge."""
+        return frozenset(edge.callee for edge in self.edges() if edge.callee in EDGE_SERVERS)
+
+    def discovered(self) -> frozenset[str]:
+        """The services that some service finds through Consul."""
+        return frozenset(Edge("", callee).service for service in self.services.values() for callee in service.calls)
 
     def edge(self, text: str) -> Edge:
         """The edge that a text such as ``orders -> users`` names.
@@ -110,7 +145,7 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         while waiting:
             name = waiting.pop()
             reached.add(name)
-            waiting |= {callee for callee in self.callees(name) if callee in self.services} - reached
+            waiting |= {edge.service for edge in self.edges_of(name) if edge.service in self.services} - reached
         return tuple(name for name in self.services if name in reached)
 
 
@@ -132,6 +167,7 @@ def parse_topology(text: str, name: str) -> Topology:
     topology = parse_toml(text, name, Topology)
     if topology.entry not in topology.services:
         raise FileError(f"{name}: entry", _unknown(topology.entry, topology.services))
+    _check_words(f"{name}: launcher", topology.launcher, {"python"})
     for service_name, service in topology.services.items():
         _check_service(topology, service_name, service, name)
     return topology
@@ -139,16 +175,28 @@ def parse_topology(text: str, name: str) -> Topology:
 
 def _check_service(topology: Topology, service_name: str, service: Service, name: str) -> None:
     where = f"{name}: services.{service_name}"
-    if not _NAME.fullmatch(service_name) or service_name in _WORDS:
-        raise FileError(where, "a service's name is lower-case letters, digits and dashes, and no server's")
+    if not _NAME.fullmatch(service_name) or service_name in (*_WORDS, HARNESS):
+        taken = ", ".join((*_WORDS, HARNESS))
+        raise FileError(where, f"a service's name is up to 22 lower-case letters, digits and dashes, none of {taken}")
     for callee in service.calls:
-        if callee not in topology.services:
-            raise FileError(f"{where}.calls", _unknown(callee, topology.services))
-    words = {*_WORDS, *topology.services}
-    for text in (*service.command, *service.env.values(), *topology.env.values()):
+        _check_callee(topology, Edge(service_name, callee), f"{where}.calls")
+    words = {*_WORDS, *topology.services, *(f"listen-{port}" for port in service.ports)}
+    _check_words(where, (*service.command, *service.env.values(), *topology.env.values()), words)
+
+
+def _check_words(where: str, texts: tuple[str, ...], words: set[str]) -> None:
+    for text in texts:
         for word in _PLACEHOLDER.findall(text):
             if word not in words:
                 raise FileError(where, f"unknown placeholder {{{word}}}; allowed are {', '.join(sorted(words))}")
+
+
+def _check_callee(topology: Topology, edge: Edge, where: str) -> None:
+    if edge.service not in topology.services:
+        raise FileError(where, _unknown(edge.service, topology.services))
+    ports = topology.services[edge.service].ports
+    if edge.port and edge.port not in ports:
+        raise FileError(where, f"no port {edge.port!r} of {edge.service}; it has {', '.join(ports) or 'none'}")
 
 
 def _unknown(name: str, services: dict[str, Service]) -> str:

@@ -35,12 +35,14 @@ class Written:
         now_s: seconds since the beginning.
         series: the metrics; one series from the start.
         spans: the traces; requests add theirs.
+        queried: what Prometheus made of queries.
     """
 
     def __init__(self) -> None:
         self.now_s = 0.0
         self.series = [Series({"__name__": "up"}, [(0.0, 1.0)])]
         self.spans: list[Span] = []
+        self.queried: dict[str, list[Series]] = {}
         self._lines: list[_Line] = []
         self._traces = 0
 
@@ -60,8 +62,9 @@ class Written:
         actor: str = "calls",
         error: str = "",
         late_s: float = 0.0,
-    ) -> None:
-        """One request; without ``at_s`` it begins now, and now is its end afterwards.
+        body: Any = None,
+    ) -> str:
+        """One request; without ``at_s`` it begins now, and now is its end afterwards. Returns its trace.
 
         Args:
             phase: its phase.
@@ -73,15 +76,37 @@ class Written:
             actor: ``calls`` or ``load``.
             error: why there was no answer; ``refused…`` is known to have failed.
             late_s: how long after it was due it is sent.
+            body: of the answer.
         """
         begin_s = self.now_s if at_s is None else at_s
         trace_id = self._trace(reaches, begin_s, took_s or 0.0)
-        ended = {"error": error} if status is None else {"status": status}
+        ended = {"error": error} if status is None else {"status": status, "body": body}
         due = {"service": service, "due_ns": _ns(begin_s - late_s)}
         end_s = None if took_s is None else begin_s + took_s
         self._add(_Line(actor, phase, begin_s, end_s, _outcome(status, error), due, ended, trace_id))
         if at_s is None and end_s is not None:
             self.now_s = end_s
+        return trace_id
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A step of the scenario while what is inside is written."""
+        begun_s = self.now_s
+        yield
+        self._add(_Line("step", name, begun_s, self.now_s))
+
+    def read(self, actor: str, name: str, rows: list[dict[str, Any]], *, took_s: float = 0.01) -> None:
+        """A reading of rows (``select``) or ``messages``."""
+        self._add(_Line(actor, name, self.now_s, self.now_s + took_s, ended={"rows": rows}))
+        self.wait(took_s)
+
+    def span(
+        self, trace_id: str, name: str, parent: str = "", *, service: str = "orders", kind: str = "internal"
+    ) -> str:
+        """One span of a trace, now; returns its id, by which others hang from it."""
+        span_id, now_ns = f"{len(self.spans) + 1:016x}", _ns(self.now_s)
+        self.spans.append(Span(trace_id, span_id, parent, service, name, kind, now_ns, now_ns))
+        return span_id
 
     @contextmanager
     def fault(
@@ -107,12 +132,20 @@ class Written:
             self.wait(lifting_s)
 
     def watch(
-        self, name: str, *, at_s: float, status: int | None = 200, body: Any = None, took_s: float | None = 0.01
+        self,
+        name: str,
+        *,
+        at_s: float,
+        status: int | None = 200,
+        body: Any = None,
+        took_s: float | None = 0.01,
+        late_s: float = 0.0,
     ) -> None:
-        """One question of a watch."""
+        """One question of a watch; the arguments are those of `call`."""
         ended = {"error": "no answer"} if status is None else {"status": status, "body": body}
         end_s = None if took_s is None else at_s + took_s
-        self._add(_Line("watch", name, at_s, end_s, _outcome(status, ""), ended=ended))
+        due = {"due_ns": _ns(at_s - late_s)}
+        self._add(_Line("watch", name, at_s, end_s, _outcome(status, ""), due, ended))
 
     def note(self, actor: str, action: str, outcome: Outcome = Outcome.OK, **detail: Any) -> None:
         """Something without a length, now."""
@@ -142,7 +175,7 @@ class Written:
                 recorder.end(begun[number], line.outcome, **line.ended)
             else:
                 begun[number] = recorder.begin(line.actor, line.action, trace_id=line.trace_id, **line.begun)
-        return Recording("written", "written", recorder.history, self.spans, self.series)
+        return Recording("written", "written", recorder.history, self.spans, self.series, self.queried)
 
     def _add(self, line: _Line) -> None:
         self._lines.append(line)

@@ -11,8 +11,10 @@ from urllib.request import urlopen
 import pytest
 import pytest_asyncio
 
-from brownout.servers import Addresses, Program, provide, running
+from brownout.cells.kafka import ListenerPool
+from brownout.servers import Addresses, KafkaAddresses, Program, kafka, provide, running
 from brownout.servers.ports import free_port
+from brownout.servers.stage import Stage, persistently
 from brownout.undo import Supervisor
 
 READY_S = 20.0
@@ -34,6 +36,23 @@ async def servers(programs: Mapping[str, Program]) -> AsyncIterator[Addresses]:
             running(programs, supervisor, supervisor.scratch, lambda name: folder / f"{name}.log") as addresses,
         ):
             yield addresses
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def kafka_server() -> AsyncIterator[KafkaAddresses]:
+    """A broker, started by the first test that asks for one."""
+    broker = (await provide(lambda *_: None, ["kafka"]))["kafka"]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        async with Supervisor(folder / "scratch") as supervisor:
+            stage = Stage(supervisor, supervisor.scratch, lambda name: folder / f"{name}.log")
+            yield await persistently(lambda: kafka.start(broker, stage))
+
+
+@pytest.fixture(scope="session")
+def kafka_listeners(kafka_server: KafkaAddresses) -> ListenerPool:
+    """The broker's listeners; a test takes one for each proxy and need not give it back."""
+    return ListenerPool(kafka_server.listeners)
 
 
 @pytest.fixture

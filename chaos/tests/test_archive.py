@@ -1,5 +1,8 @@
 """The archive: what was recorded is read back as it was, and what is damaged or foreign is refused."""
 
+import gzip
+import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ import pytest
 from brownout.archive import Archive, open_run
 from brownout.errors import FileError
 from brownout.history import Outcome
-from brownout.recording import Recording, Series, Span
+from brownout.recording import FORMAT, Recording, Series, Span
 from brownout.verdict import Ruling, Verdict
 
 
@@ -26,7 +29,7 @@ def record(archive: Archive) -> Recording:
         recorder.note("bytes", "orders -> users", upstream=0)
     span = Span("ab" * 16, "cd" * 8, "", "orders", "POST /orders", "server", 5, 9, {"http.status_code": 503})
     series = Series({"__name__": "up", "cell": "breaker"}, [(1.5, 1.0)])
-    recording = Recording("breaker", "breaker", recorder.history, [span], [series])
+    recording = Recording("breaker", "breaker", recorder.history, [span], [series], {"up": [series]})
     archive.add_telemetry(recording)
     return recording
 
@@ -37,12 +40,13 @@ def test_a_recording_is_read_back_as_it_was(archive: Archive) -> None:
     assert read is not None
     assert read.history.events == written.history.events
     assert (read.spans, read.series, read.cell) == (written.spans, written.series, written.cell)
+    assert read.queried == written.queried
 
 
 def test_the_run_keeps_its_contract_topology_and_promises(archive: Archive) -> None:
     opened = open_run(archive.folder)
-    assert opened.contract[1] == "# promises"
-    assert opened.topology[1] == "# services"
+    assert opened.contract.read_text() == "# promises"
+    assert opened.topology.read_text() == "# services"
     assert opened.promises == ("breaker",)
 
 
@@ -74,8 +78,8 @@ def test_a_damaged_recording_is_refused(archive: Archive) -> None:
 
 def test_another_format_is_refused(archive: Archive) -> None:
     page = archive.folder / "run.json"
-    page.write_text(page.read_text().replace('"format": 1', '"format": 99'))
-    with pytest.raises(FileError, match="written in format 99, this version reads 1"):
+    page.write_text(page.read_text().replace(f'"format": {FORMAT}', '"format": 99'))
+    with pytest.raises(FileError, match=f"written in format 99, this version reads {FORMAT}"):
         open_run(archive.folder)
 
 
@@ -101,3 +105,34 @@ def test_a_full_disk_is_told_in_one_line(archive: Archive) -> None:
 def test_verdicts_are_kept_beside_the_recordings(archive: Archive) -> None:
     archive.add_verdicts((Verdict("breaker", "6.2", Ruling.PASS, "tripped by call 5"),))
     assert '"tripped by call 5"' in (archive.folder / "verdicts.json").read_text()
+
+
+def test_a_line_that_the_disk_takes_only_in_part_is_told(archive: Archive) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with archive.recorder("breaker", lambda: 7) as recorder:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30, limits[1]))  # a write beyond is cut short, and the next refused
+        try:
+            with pytest.raises(FileError, match=r"history\.jsonl: cannot be written: File too large"):
+                recorder.note("engine", "clean")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (archive.folder / "recordings" / "breaker" / "history.jsonl").stat().st_size == 30
+
+
+@pytest.mark.parametrize("damage", [b"no gzip", gzip.compress(b"{}")[:-3], b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 20])
+def test_damaged_telemetry_is_refused(archive: Archive, damage: bytes) -> None:
+    record(archive)
+    (archive.folder / "recordings" / "breaker" / "telemetry.json.gz").write_bytes(damage)
+    with pytest.raises(FileError, match="damaged recording"):
+        archive.recording("breaker")
+
+
+def test_a_folder_that_has_gone_is_told(archive: Archive) -> None:
+    shutil.rmtree(archive.folder)
+    with pytest.raises(FileError, match=r"verdicts\.json: cannot be written: No such file or directory"):
+        archive.add_verdicts(())
+    with (
+        pytest.raises(FileError, match=r"history\.jsonl: cannot be written: No such file or directory"),
+        archive.recorder("breaker", lambda: 7),
+    ):
+        pass

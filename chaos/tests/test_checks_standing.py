@@ -80,6 +80,28 @@ def test_one_late_request_in_a_hundred_is_borne(story: Written) -> None:
     assert missing_evidence(story.recording()) == []
 
 
+def test_a_watch_that_asked_late_is_not_offered_either(story: Written) -> None:
+    story.watch("health", at_s=story.now_s, late_s=1)
+    story.end()
+    (reason,) = missing_evidence(story.recording())
+    assert reason.startswith(
+        "the load was not offered: of 8 requests 1 were sent more than 0.25 s late (the worst 1.00"
+    )
+
+
+def test_a_harness_that_was_held_up_itself_has_measured_nothing(story: Written) -> None:
+    for late_s in (0.2, 0.31, 0.26):
+        story.note("engine", "late", late_s=late_s)
+    story.end()
+    assert missing_evidence(story.recording()) == ["the machine was starved: the harness itself was held up for 0.31 s"]
+
+
+def test_a_harness_that_was_hardly_late_is_fit_to_measure(story: Written) -> None:
+    story.note("engine", "late", late_s=0.25)
+    story.end()
+    assert missing_evidence(story.recording()) == []
+
+
 def test_dropped_arrivals_are_load_that_was_not_offered(story: Written) -> None:
     story.note("load", "load", Outcome.FAILED, dropped=True, due_ns=0)
     story.end()

@@ -1,6 +1,8 @@
 """The command line: what is wrong is told in one line with exit code 3, before anything is started."""
 
+import errno
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +61,7 @@ CONTRACT, TOPOLOGY = "scenarios/contract.toml", "system/topology.toml"
         ),
         (CONTRACT, 'journey = "order"', 'journey = "odrer"', "no journey 'odrer'; there are "),
         (TOPOLOGY, 'entry = "gateway"', 'entyr = "gateway"', f"{TOPOLOGY}: entyr: unknown key; allowed are entry, "),
-        (TOPOLOGY, 'calls = ["users", "orders"]', 'calls = ["usres"]', "services.gateway.calls: no service 'usres'"),
+        (TOPOLOGY, 'calls = ["users", "products"]', 'calls = ["usres"]', "services.orders.calls: no service 'usres'"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line_and_nothing_is_started(
@@ -101,3 +103,28 @@ def test_each_command_tells_what_it_does(brownout: Callable[..., tuple[int, str,
     code, said, _ = brownout(command, "--help")
     assert code == 0
     assert f"brownout {command}" in said.replace("main ", "")
+
+
+def test_a_crash_is_one_line_and_not_the_exit_code_of_a_broken_promise(
+    brownout: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash() -> None:
+        raise KeyError("nowhere")
+
+    monkeypatch.setattr("brownout.cli.survey", crash)
+    code, _, line = brownout("doctor")
+    assert code == 3
+    assert line.startswith("brownout: crashed: KeyError: 'nowhere' (")
+    assert line.count("\n") == 1
+
+
+def test_output_that_nobody_reads_is_not_the_exit_code_of_a_broken_promise(
+    brownout: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_pipe() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("brownout.cli.survey", broken_pipe)
+    monkeypatch.setattr("sys.stdout", sys.stdout)  # typer puts others in their place
+    monkeypatch.setattr("sys.stderr", sys.stderr)
+    assert brownout("doctor")[0] == 3

@@ -1,16 +1,19 @@
 """Contracts: the repository's own is read whole, and every wrong one is refused in one line that names the key."""
 
-from collections.abc import Iterable
+import re
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from brownout.errors import FileError
 from brownout.journeys import Request, Response, requests_journey
-from brownout.promises.contract import parse_contract, read_contract, read_journeys
-from brownout.scenario import Calls, Hold, Load, Step, Wait
+from brownout.promises.breaker import CircuitBreaker
+from brownout.promises.contract import Kind, parse_contract, read_contract, read_journeys
+from brownout.promises.metric import Metric
+from brownout.promises.mild import MildTrouble
+from brownout.promises.promise import trials
 from brownout.topology import parse_topology, read_topology
 
 ROOT = Path(__file__).parents[2]
@@ -71,41 +74,36 @@ def refusal(text: str) -> str:
     return line
 
 
-def test_every_promise_of_the_repositorys_contract_fits_its_topology() -> None:
+def test_the_repositorys_contract_has_a_promise_of_every_kind() -> None:
     topology = read_topology(ROOT / "system" / "topology.toml")
     contract = read_contract(CONTRACT, topology, read_journeys(CONTRACT))
-    assert [(promise.name, promise.clause) for promise in contract.promises] == [
-        ("breaker-orders-users", "6.2"),
-        ("deadline-orders-users", "6.2"),
-        ("rate-limit-users", "6.3"),
-        ("health-orders", "6.5"),
-        ("shutdown-users-of-two", "6.6"),
-        ("shutdown-users-alone", "6.6"),
-    ]
+    assert {type(promise) for promise in contract.promises} == set(get_args(Kind))
 
 
-def test_no_scenario_of_the_repository_lasts_over_150_s_and_the_longest_about_90() -> None:
+def test_every_call_of_the_shop_has_a_breaker_promised_and_every_edge_is_slowed() -> None:
+    topology = read_topology(ROOT / "system" / "topology.toml")
+    promises = read_contract(CONTRACT, topology, read_journeys(CONTRACT)).promises
+    breakers = {each.edge for each in promises if isinstance(each, CircuitBreaker)}
+    assert breakers == {str(edge) for edge in topology.edges() if edge.service in topology.services}
+    slowed = {edge for each in promises if isinstance(each, MildTrouble) for edge in each.edges}
+    assert slowed == {str(edge) for edge in topology.edges()}
+
+
+def test_no_scenario_of_the_repository_takes_two_minutes() -> None:
     topology = read_topology(ROOT / "system" / "topology.toml")
     contract = read_contract(CONTRACT, topology, read_journeys(CONTRACT))
-    at_most = {promise.name: _ends_s(promise.scenario(topology).steps, 0.0, {}) for promise in contract.promises}
-    assert max(at_most.values()) < 150
-    assert 80 < at_most["breaker-orders-users"] < 95
+    at_least = {
+        each.name: each.scenario(topology).least_s() for each in contract.promises if not isinstance(each, Metric)
+    }
+    assert max(at_least.values()) < 110
+    assert at_least["breaker-orders-users"] > 60
 
 
-def _ends_s(steps: Iterable[Step], now_s: float, ended_s: dict[str, float]) -> float:
-    """When steps have ended at the latest, if all that is not waited for takes no time but a load's last request."""
-    for step in steps:
-        match step:
-            case Wait():
-                now_s = max(now_s, (ended_s[step.since] if step.since else now_s) + step.seconds)
-            case Calls():
-                now_s += step.every_s * (step.count - 1)
-                ended_s[step.phase] = now_s
-            case Hold(what=Load() as load):
-                now_s = ended_s[load.phase] = _ends_s(step.steps, now_s, ended_s) + load.timeout_s
-            case Hold():
-                now_s = _ends_s(step.steps, now_s, ended_s)
-    return now_s
+def test_a_promise_that_cannot_be_tested_in_time_is_refused() -> None:
+    line = refusal(BREAKER.replace("open_s = 60", "open_s = 200"))
+    assert re.fullmatch(
+        r"contract\.toml: promise\[0\]: takes [\d.]+ s at the least, and a scenario may last 150 s", line
+    )
 
 
 def test_a_table_in_the_contract_makes_a_journey_of_requests(tmp_path: Path) -> None:
@@ -133,14 +131,15 @@ def test_when_a_run_is_judged_again_no_journey_is_needed() -> None:
             BREAKER.replace("circuit-breaker", "circuitbreaker"),
             (
                 "contract.toml: promise[0].kind: unknown kind 'circuitbreaker'; allowed are circuit-breaker, deadline, "
-                "graceful-shutdown, health, rate-limit"
+                "discovery, events, graceful-shutdown, health, isolation, metric, mild-trouble, rate-limit, recovery, "
+                "tracing"
             ),
         ),
         (
             BREAKER.replace("half_open_requests", "half_open"),
             (
                 "contract.toml: promise[0].half_open: unknown key; allowed are kind, name, clause, journey, "
-                "environment, edge, trips, open_s, half_open_requests"
+                "environment, services, edge, trips, open_s, half_open_requests"
             ),
         ),
         (
@@ -161,6 +160,10 @@ def test_when_a_run_is_judged_again_no_journey_is_needed() -> None:
         (
             BREAKER.replace('"breaker"', '"The Breaker"'),
             "contract.toml: promise[0].name: expected `str` matching regex",
+        ),
+        (
+            BREAKER.replace('"breaker"', f'"{"b" * 41}"'),
+            "contract.toml: promise[0].name: expected `str` of length <= 40",
         ),
         (BREAKER.replace('"6.2"', '""'), "contract.toml: promise[0].clause: expected `str` of length >= 1"),
         (
@@ -290,7 +293,11 @@ def played(name: str, *bodies: Any) -> list[Request]:
             sent.append(steps.send(Response(201, body)))
         except StopIteration as done:
             known = done.value
-    return [*sent, *journey.act(known, Random(7))]  # noqa: S311 - reproducible
+    act = journey.act(known, Random(7))  # noqa: S311 - reproducible
+    sent.append(next(act))
+    with pytest.raises(StopIteration):
+        act.send(Response(200))
+    return sent
 
 
 def test_an_order_is_placed_by_a_user_registered_before() -> None:
@@ -313,3 +320,58 @@ def test_ones_own_data_is_read_with_the_token_of_a_login() -> None:
 
 def test_an_answer_without_the_field_leaves_it_to_the_engine_to_say_so() -> None:
     assert played("read-user", "no JSON")[-1].path == "/users/"
+
+
+METRIC = """
+[[promise]]
+kind = "metric"
+name = "breaker-metric"
+clause = "6.2"
+of = "breaker"
+query = "breaker_state"
+expect = [{ during = "open", equals = 2 }]
+"""
+
+
+@pytest.mark.parametrize("text", [BREAKER + METRIC, METRIC + BREAKER])
+def test_a_metric_reads_another_promises_run_wherever_that_stands(text: str) -> None:
+    contract = parse_contract(text, "contract.toml", TOPOLOGY, JOURNEYS)
+    (trial,) = trials(contract.promises, TOPOLOGY, {"breaker", "breaker-metric"})
+    assert trial.scenario.name == "breaker"
+    assert trial.scenario.queries == ("breaker_state",)
+    assert {promise.name for promise in trial.promises} == {"breaker", "breaker-metric"}
+
+
+def test_only_what_is_chosen_is_judged_but_its_scenario_is_run_whosever_it_is() -> None:
+    contract = parse_contract(BREAKER + METRIC, "contract.toml", TOPOLOGY, JOURNEYS)
+    (trial,) = trials(contract.promises, TOPOLOGY, {"breaker-metric"})
+    assert trial.scenario.name == "breaker"
+    assert [promise.name for promise in trial.promises] == ["breaker-metric"]
+    (alone,) = trials(contract.promises, TOPOLOGY, {"breaker"})
+    assert alone.scenario.queries == ()
+
+
+def test_promises_that_stand_for_themselves_have_a_trial_each() -> None:
+    other = BREAKER.replace('"breaker"', '"another"')
+    contract = parse_contract(BREAKER + other, "contract.toml", TOPOLOGY, JOURNEYS)
+    found = trials(contract.promises, TOPOLOGY, {"breaker", "another"})
+    assert [(trial.scenario.name, len(trial.promises)) for trial in found] == [("breaker", 1), ("another", 1)]
+
+
+def test_a_run_that_is_not_there_is_told() -> None:
+    contract = parse_contract(BREAKER + METRIC, "contract.toml", TOPOLOGY, JOURNEYS)
+    with pytest.raises(FileError, match="breaker-metric: reads the run of 'breaker', which is not among these"):
+        trials(contract.promises[1:], TOPOLOGY, {"breaker-metric"})
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ('of = "breaker"', 'of = "braker"', "contract.toml: promise[1].of: no promise 'braker' that has a run"),
+        ('of = "breaker"', 'of = "breaker-metric"', "promise[1].of: no promise 'breaker-metric' that has a run"),
+        ('during = "open"', 'during = "opened"', "promise[1].expect[0].during: no step 'opened' in breaker; it has"),
+        ("equals = 2", "equal = 2", "promise[1].expect[0].equal: unknown key; allowed are during, equals"),
+    ],
+)
+def test_a_metric_that_does_not_fit_is_refused(right: str, wrong: str, told: str) -> None:
+    assert told in refusal(BREAKER + METRIC.replace(right, wrong))

@@ -10,10 +10,11 @@ import pytest
 from brownout.cell import Canary
 from brownout.cells.canary import exchange
 from brownout.errors import CellError
-from brownout.servers import Addresses
+from brownout.servers import Addresses, KafkaAddresses
 from brownout.servers.ports import free_port
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+API_VERSIONS = bytes.fromhex("0000000a0012000000000001ffff")
 
 
 @asynccontextmanager
@@ -55,18 +56,18 @@ async def test_an_http_answer_that_is_cut_is_a_refusal() -> None:
         assert await exchange(address, "http", "/health", 2) == Canary(refused=True)
 
 
-@pytest.mark.parametrize("protocol", ["http", "consul", "postgres"])
+@pytest.mark.parametrize("protocol", ["http", "consul", "postgres", "kafka"])
 async def test_an_end_without_a_byte_is_a_refusal(protocol: str) -> None:
     async with callee(b"", 4096) as (address, _):
         assert await exchange(address, protocol, "/health", 2) == Canary(refused=True)
 
 
-@pytest.mark.parametrize("protocol", ["http", "consul", "postgres"])
+@pytest.mark.parametrize("protocol", ["http", "consul", "postgres", "kafka"])
 async def test_a_closed_port_is_a_refusal(protocol: str) -> None:
     assert await exchange(f"127.0.0.1:{free_port()}", protocol, "/health", 2) == Canary(refused=True)
 
 
-@pytest.mark.parametrize("protocol", ["http", "consul", "postgres"])
+@pytest.mark.parametrize("protocol", ["http", "consul", "postgres", "kafka"])
 async def test_silence_is_neither_refusal_nor_answer(protocol: str) -> None:
     async with callee(None) as (address, _):
         assert await exchange(address, protocol, "/health", 0.1) == Canary()
@@ -77,6 +78,18 @@ async def test_postgres_is_asked_whether_it_speaks_tls() -> None:
         canary = await exchange(address, "postgres", "", 2)
     assert canary.answered_s is not None
     assert heard == [SSL_REQUEST]
+
+
+async def test_kafka_is_asked_what_it_speaks_and_heard_to_the_end() -> None:
+    async with callee(bytes.fromhex("00000006000000010000"), 14) as (address, heard):
+        canary = await exchange(address, "kafka", "", 2)
+    assert canary.answered_s is not None
+    assert heard == [API_VERSIONS]
+
+
+async def test_an_answer_of_kafka_that_is_cut_is_a_refusal() -> None:
+    async with callee(bytes.fromhex("0000000600000001"), 14) as (address, _):
+        assert await exchange(address, "kafka", "", 2) == Canary(refused=True)
 
 
 async def test_an_unknown_protocol_is_an_error() -> None:
@@ -92,3 +105,8 @@ async def test_a_real_consul_agent_answers(servers: Addresses) -> None:
 @pytest.mark.servers
 async def test_a_real_postgres_answers(servers: Addresses) -> None:
     assert (await exchange(servers.postgres, "postgres", "", 5)).answered_s is not None
+
+
+@pytest.mark.servers
+async def test_a_real_kafka_broker_answers(kafka_server: KafkaAddresses) -> None:
+    assert (await exchange(kafka_server.direct, "kafka", "", 5)).answered_s is not None

@@ -72,15 +72,6 @@ async def test_an_instance_that_does_not_come_is_given_up(consul: Consul, cell: 
         await consul.registered(cell, "users", "127.0.0.1", 2, within_s=0.2)
 
 
-async def test_the_instances_of_a_cell_are_forgotten_and_no_others(consul: Consul, cell: str) -> None:
-    await register(consul, cell, 1)
-    await register(consul, cell, 2, status="critical", service="orders")
-    await register(consul, f"{cell}0", 3)
-    assert await consul.deregister(cell) == [f"{cell}-orders-2", f"{cell}-users-1"]
-    assert await consul.deregister(cell) == []
-    assert await consul.deregister(f"{cell}0") == [f"{cell}0-users-3"]
-
-
 async def test_an_agent_that_is_gone_is_an_error(cell: str) -> None:
     async with Consul(f"127.0.0.1:{free_port()}") as gone:
         with pytest.raises(CellError, match="does not answer"):

@@ -12,12 +12,12 @@ from aiohttp import web
 from brownout.cell import Canary, Cell, Toxic
 from brownout.cells.edges import EdgeNetwork
 from brownout.cells.toxiproxy import Toxiproxy
-from brownout.cells.wiring import HARNESS, Proxy
+from brownout.cells.wiring import Proxy
 from brownout.errors import FaultError
 from brownout.faults.network import BlackHole, Latency, Outage
 from brownout.servers import Addresses
 from brownout.servers.ports import free_port
-from brownout.topology import Edge
+from brownout.topology import HARNESS, Edge
 
 pytestmark = pytest.mark.servers
 
@@ -94,7 +94,7 @@ async def test_proxies_left_by_an_earlier_run_are_made_anew(
 async def test_latency_is_seen_on_the_edge_and_not_beside_it(network: EdgeNetwork) -> None:
     toxic = Toxic("latency", {"latency": 300})
     await network.add_toxic(EDGE, toxic)
-    slow, fast = await network.canary(EDGE, 2), await network.side_canary(EDGE, 2)
+    slow, fast = await network.canary(EDGE, 2), await network.canary(SIDE, 2)
     await network.remove_toxic(EDGE, toxic)
     assert slow.answered_s is not None
     assert fast.answered_s is not None

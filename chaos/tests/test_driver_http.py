@@ -1,6 +1,8 @@
 """The HTTP driver tells an answer, a refusal and an open question apart."""
 
 import asyncio
+import os
+import resource
 import socket
 from collections.abc import AsyncIterator
 
@@ -8,6 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from brownout.errors import BrownoutError
 from brownout.history import Outcome
 from brownout.journeys import Request
 from brownout.workload.driver import HttpDriver
@@ -73,6 +76,22 @@ async def test_a_connection_that_is_cut_is_an_open_question(driver: HttpDriver, 
     assert str(answer.detail["error"]).startswith("cut: ")
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+async def test_a_request_whose_connection_is_cut_is_not_sent_again(driver: HttpDriver, method: str) -> None:
+    taken = 0
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        taken += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        answer = await driver.send(f"http://127.0.0.1:{port}", Request("shop", method, "/"), timeout_s=5)
+    assert (answer.outcome, taken) == (Outcome.UNKNOWN, 1)
+
+
 async def test_a_refused_connection_is_a_failure(driver: HttpDriver) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -85,3 +104,26 @@ async def test_a_refused_connection_is_a_failure(driver: HttpDriver) -> None:
 async def test_a_long_text_is_kept_only_in_part(driver: HttpDriver, url: str) -> None:
     answer = await driver.send(url, Request("shop", "GET", "/text"), timeout_s=5)
     assert answer.detail["body"] == "x" * 2_000
+
+
+async def test_the_harness_own_want_of_descriptors_is_no_refusal(driver: HttpDriver, url: str) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spare = [os.open(os.devnull, os.O_RDONLY)]  # the lowest free number, or one above it
+    resource.setrlimit(resource.RLIMIT_NOFILE, (spare[0] + 1, limits[1]))
+    try:
+        while True:
+            spare.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        with pytest.raises(BrownoutError, match="harness: cannot connect: Too many open files"):
+            await driver.send(url, Request("shop", "GET", "/"), timeout_s=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in spare:
+            os.close(descriptor)
+
+
+async def test_a_driver_may_open_as_many_sockets_as_the_machine_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
+    async with HttpDriver():
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)

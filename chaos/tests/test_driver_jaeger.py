@@ -14,13 +14,12 @@ from opentelemetry.trace import SpanKind, format_span_id, format_trace_id, set_s
 
 from brownout.cells.jaeger import Jaeger
 from brownout.errors import CellError
-from brownout.recording import Span
 from brownout.servers import Addresses
 from brownout.servers.ports import free_port
 
 pytestmark = pytest.mark.servers
 
-HOUR_NS = 3600 * 10**9
+
 _cells = count()
 
 
@@ -83,18 +82,11 @@ def call(caller: Service, callee: Service) -> str:
     return trace_of(entry)
 
 
-async def collected(
-    jaeger: Jaeger, cell: str, services: tuple[str, ...] = (), traces: frozenset[str] = frozenset()
-) -> list[Span]:
-    now_ns = time.time_ns()
-    return await jaeger.collect(cell, services, now_ns - HOUR_NS, now_ns, traces)
-
-
 async def test_the_spans_of_a_known_trace_are_collected_with_their_parents(
-    jaeger: Jaeger, cell: str, service: Callable[[str], Service]
+    jaeger: Jaeger, service: Callable[[str], Service]
 ) -> None:
     trace = call(service("orders"), service("users"))
-    entry, out, served = await collected(jaeger, cell, traces=frozenset([trace]))
+    entry, out, served = await jaeger.collect(frozenset([trace]))
     assert [entry.parent_id, out.parent_id, served.parent_id] == ["", entry.span_id, out.span_id]
     assert [each.service for each in (entry, out, served)] == ["orders", "orders", "users"]
     assert [each.kind for each in (entry, out, served)] == ["server", "client", "server"]
@@ -103,58 +95,38 @@ async def test_the_spans_of_a_known_trace_are_collected_with_their_parents(
     assert served.attributes == {"service.instance.id": "users-0", "http.response.status_code": 200}
 
 
-async def test_times_are_exact_to_a_microsecond(jaeger: Jaeger, cell: str, service: Callable[[str], Service]) -> None:
+async def test_times_are_exact_to_a_microsecond(jaeger: Jaeger, service: Callable[[str], Service]) -> None:
     span = service("orders").tracer.start_span("it", start_time=1_700_000_000_123_456_789)
     span.end(1_700_000_001_123_456_789)
-    (found,) = await collected(jaeger, cell, traces=frozenset([trace_of(span)]))
+    (found,) = await jaeger.collect(frozenset([trace_of(span)]))
     assert abs(found.start_ns - 1_700_000_000_123_456_789) <= 1000
     assert abs(found.end_ns - 1_700_000_001_123_456_789) <= 2000
 
 
-async def test_a_span_that_comes_late_is_waited_for(
-    jaeger: Jaeger, cell: str, service: Callable[[str], Service]
-) -> None:
+async def test_a_span_that_comes_late_is_waited_for(jaeger: Jaeger, service: Callable[[str], Service]) -> None:
     orders, users = service("orders"), service("users")
     entry = orders.tracer.start_span("entry")
     users.tracer.start_span("part", set_span_in_context(entry)).end()
     users.flush()
     entry.end()  # the batch leaves 0.2 s later
-    spans = await collected(jaeger, cell, traces=frozenset([trace_of(entry)]))
+    spans = await jaeger.collect(frozenset([trace_of(entry)]))
     assert [span.name for span in spans] == ["entry", "part"]
 
 
-async def test_a_trace_that_never_comes_is_given_up(jaeger: Jaeger, cell: str) -> None:
+async def test_a_trace_that_never_comes_is_given_up(jaeger: Jaeger) -> None:
     begun_s = time.monotonic()
-    assert await collected(jaeger, cell, traces=frozenset(["0" * 31 + "1"])) == []
+    assert await jaeger.collect(frozenset(["0" * 31 + "1"])) == []
     assert time.monotonic() - begun_s < 7
 
 
-async def test_other_traces_of_a_cells_services_are_found_by_cell(
-    jaeger: Jaeger, cell: str, service: Callable[[str], Service], servers: Addresses
-) -> None:
-    lost = call(service("orders"), service("users"))
-    foreign = Service(servers.otlp, "orders", f"{cell}0")
-    call(foreign, foreign)
-    for each in (service("orders"), service("users"), foreign):
-        each.flush()
-    foreign.end()
-    spans = await collected(jaeger, cell, ("orders", "users"))
-    assert {span.trace_id for span in spans} == {lost}
-    assert len(spans) == 3
-
-
-async def test_a_span_id_with_leading_zeros_is_kept_whole(
-    jaeger: Jaeger, cell: str, service: Callable[[str], Service]
-) -> None:
+async def test_a_span_id_with_leading_zeros_is_kept_whole(jaeger: Jaeger, service: Callable[[str], Service]) -> None:
     span = service("orders").tracer.start_span("it")
     span.end()
-    (found,) = await collected(jaeger, cell, traces=frozenset([trace_of(span)]))
+    (found,) = await jaeger.collect(frozenset([trace_of(span)]))
     assert found.span_id == format_span_id(span.get_span_context().span_id)
 
 
-async def test_twenty_thousand_spans_are_collected(
-    jaeger: Jaeger, cell: str, service: Callable[[str], Service]
-) -> None:
+async def test_twenty_thousand_spans_are_collected(jaeger: Jaeger, service: Callable[[str], Service]) -> None:
     tracer = service("orders").tracer
     traces = set()
     for _ in range(1000):
@@ -164,12 +136,12 @@ async def test_twenty_thousand_spans_are_collected(
         traces.add(trace_of(entry))
     service("orders").flush()
     begun_s = time.monotonic()
-    spans = await collected(jaeger, cell, ("orders",), frozenset(traces))
+    spans = await jaeger.collect(frozenset(traces))
     assert len(spans) == 20_000
     assert time.monotonic() - begun_s < 20
 
 
-async def test_a_server_that_is_gone_is_an_error(cell: str) -> None:
+async def test_a_server_that_is_gone_is_an_error() -> None:
     async with Jaeger(f"127.0.0.1:{free_port()}") as gone:
         with pytest.raises(CellError, match="does not answer"):
-            await collected(gone, cell, ("orders",))
+            await gone.collect(frozenset(["1" * 32]))

@@ -121,3 +121,23 @@ async def test_a_server_that_is_gone_is_an_error() -> None:
     async with Prometheus(f"127.0.0.1:{free_port()}") as gone:
         with pytest.raises(CellError, match="does not answer"):
             await gone.collect("c1", 0, 1)
+
+
+async def test_a_query_is_answered_over_the_whole_time_a_point_a_second(prometheus: Prometheus, cell: str) -> None:
+    await scraped(prometheus, cell)
+    from_ns = time.time_ns()
+    await prometheus.collect(cell, from_ns, from_ns + 3 * 10**9)  # it waits for them
+    query = f'sum(shop_requests_total{{cell="{cell}"}}) * 2'
+    (series,) = await prometheus.evaluate(query, from_ns, from_ns + 3 * 10**9)
+    assert [value for _, value in series.points] == [14] * 4
+    assert [round(at - from_ns / 1e9) for at, _ in series.points] == [0, 1, 2, 3]
+
+
+async def test_points_that_are_no_finite_number_are_left_out_of_an_answer(prometheus: Prometheus) -> None:
+    now_ns = time.time_ns()
+    assert await prometheus.evaluate("vector(1) / 0", now_ns - 10**9, now_ns) == []
+
+
+async def test_what_is_no_query_is_an_error_that_tells_it(prometheus: Prometheus) -> None:
+    with pytest.raises(CellError, match=r"sum\(: status 400"):
+        await prometheus.evaluate("sum(", 0, 10**9)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -10,15 +11,28 @@ from typing import Any
 import pytest
 
 from brownout.cell import Bite, Cell
-from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeTelemetry
+from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeStores, FakeTelemetry
 from brownout.clock import steady_clock
 from brownout.engine import run
-from brownout.errors import FaultError
+from brownout.errors import BrownoutError, FaultError
 from brownout.faults import Latency, Outage, Terminated
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
-from brownout.recording import Recording
-from brownout.scenario import Bytes, Calls, Hold, Load, Scenario, Seen, Step, Wait, Watch
+from brownout.recording import Recording, Series
+from brownout.scenario import (
+    Answered,
+    Bytes,
+    Calls,
+    Hold,
+    Load,
+    Messages,
+    Scenario,
+    Seen,
+    Select,
+    Step,
+    Wait,
+    Watch,
+)
 from brownout.topology import Edge
 from brownout.workload.driver import Answer
 
@@ -44,15 +58,20 @@ class Scripted:
         return self._answer(request)
 
 
-def a_cell() -> FakeCell:
-    return FakeCell(FakeNetwork(EDGE), FakeProcesses(orders=1, users=2), FakeTelemetry())
+def a_cell(stores: FakeStores | None = None, telemetry: FakeTelemetry | None = None) -> FakeCell:
+    processes = FakeProcesses(orders=1, users=2)
+    return FakeCell(FakeNetwork(EDGE), processes, telemetry or FakeTelemetry(), stores=stores)
 
 
 async def perform(
-    *steps: Step, cell: FakeCell | None = None, driver: Scripted | None = None, deadline_header: str = ""
+    *steps: Step,
+    cell: FakeCell | None = None,
+    driver: Scripted | None = None,
+    deadline_header: str = "",
+    queries: tuple[str, ...] = (),
 ) -> Recording:
     return await run(
-        Scenario("story", "order", steps, ("orders",)),
+        Scenario("story", "order", steps, ("orders",), queries=queries),
         cell or a_cell(),
         JOURNEYS,
         driver or Scripted(lambda _: OK),
@@ -205,3 +224,156 @@ async def test_a_run_that_is_too_long_is_ended_and_says_so(monkeypatch: pytest.M
     recording = await perform(Hold(Outage(EDGE), (Wait(30),)), cell=cell)
     assert aborted(recording) == ["longer than 0.3 s"]
     assert not cell.network.off
+
+
+TABLE = ("mailer", "SELECT id FROM mail")
+PLACED = Answer(Outcome.OK, {"status": 201, "body": {"id": 7}}, Response(201, {"id": 7}))
+
+
+async def test_rows_are_read_as_they_are_when_nothing_is_waited_for() -> None:
+    cell = a_cell(FakeStores({TABLE: [{"id": "7"}]}))
+    recording = await perform(Select("mail", *TABLE), cell=cell)
+    (reading,) = recording.history.operations("select", "mail")
+    assert reading.ok
+    assert reading.completed is not None
+    assert reading.completed.detail == {"rows": [{"id": "7"}]}
+
+
+async def test_rows_are_read_again_until_everything_answered_before_is_among_them() -> None:
+    rows: list[dict[str, Any]] = []
+    asyncio.get_running_loop().call_later(1.2, rows.append, {"id": "7"})
+    steps = Calls("placed", "order"), Select("mail", *TABLE, until=Answered("placed", "id"), within_s=10)
+    recording = await perform(*steps, cell=a_cell(FakeStores({TABLE: rows})), driver=Scripted(lambda _: PLACED))
+    (reading,) = recording.history.operations("select", "mail")
+    assert reading.ok
+    assert 0.4 <= reading.duration_s < 5
+
+
+async def test_what_does_not_come_is_waited_for_no_longer_than_its_bound() -> None:
+    steps = Calls("placed", "order"), Messages("mail", "mail", until=Answered("placed", "id"), within_s=0.3)
+    cell = a_cell(FakeStores(messages={"mail": [{"key": "8", "value": {"id": 8}, "headers": {}}]}))
+    recording = await perform(*steps, cell=cell, driver=Scripted(lambda _: PLACED))
+    (reading,) = recording.history.operations("messages", "mail")
+    assert reading.outcome is Outcome.FAILED
+    assert 0.3 <= reading.duration_s < 5
+    assert aborted(recording) == []
+
+
+async def test_an_answer_is_found_inside_a_message() -> None:
+    steps = Calls("placed", "order"), Messages("mail", "mail", until=Answered("placed", "id"), within_s=60)
+    cell = a_cell(FakeStores(messages={"mail": [{"key": None, "value": {"orders": [{"id": "7"}]}, "headers": {}}]}))
+    recording = await perform(*steps, cell=cell, driver=Scripted(lambda _: PLACED))
+    assert recording.history.operations("messages", "mail")[0].ok
+
+
+@pytest.mark.parametrize(("to", "outcome"), [("POST /orders", Outcome.FAILED), ("GET", Outcome.OK)])
+async def test_only_answers_to_the_requests_that_are_meant_are_waited_for(to: str, outcome: Outcome) -> None:
+    steps = Calls("placed", "order"), Messages("mail", "mail", until=Answered("placed", "id", to))
+    recording = await perform(*steps, driver=Scripted(lambda _: PLACED))
+    assert recording.history.operations("messages", "mail")[0].outcome is outcome
+
+
+async def test_a_table_that_is_not_there_ends_the_run_and_says_so() -> None:
+    recording = await perform(Select("mail", *TABLE))
+    assert aborted(recording) == ["mailer: no such table: SELECT id FROM mail"]
+
+
+async def test_queries_are_answered_once_the_run_is_over() -> None:
+    telemetry = FakeTelemetry(queried={"up": [Series({}, [(0.0, 1.0)])]})
+    recording = await perform(cell=a_cell(telemetry=telemetry), queries=("up",))
+    assert recording.queried == {"up": [Series({}, [])]}  # its one point is not of this time
+
+
+async def test_a_query_that_is_refused_is_noted_and_spoils_nothing() -> None:
+    telemetry = FakeTelemetry(queried={"up": []})
+    recording = await perform(cell=a_cell(telemetry=telemetry), queries=("u(p", "up"))
+    (noted,) = recording.history.alone("query", "u(p")
+    assert (noted.outcome, noted.detail) == (Outcome.FAILED, {"why": "prometheus: u(p: unknown"})
+    assert recording.queried == {"up": []}
+    assert aborted(recording) == []
+
+
+class Slowing(Scripted):
+    """A driver that is quick until the system was seen to be steady, and slow ever after."""
+
+    async def send(self, url: str, request: Request, timeout_s: float) -> Answer:
+        self._delay_s = 20 if len(self.sent) >= 3 else 0
+        return await super().send(url, request, timeout_s)
+
+
+@pytest.mark.parametrize("held_s", [30, 0.1])  # it is ended within the load, or while that winds down
+async def test_a_run_that_is_too_long_leaves_no_request_under_way(
+    monkeypatch: pytest.MonkeyPatch, held_s: float
+) -> None:
+    monkeypatch.setattr("brownout.engine.LONGEST_S", 1)
+    begun_s = time.monotonic()
+    load = Hold(Load("load", "order", rate=20), (Wait(held_s),))
+    recording = await perform(load, driver=Slowing(lambda _: OK))
+    assert time.monotonic() - begun_s < 5
+    assert recording.history.requests("load")
+    assert aborted(recording) == ["longer than 1 s"]
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_time_out_of_another_making_is_not_called_the_runs_own() -> None:
+    def expire(_: Request) -> Answer:
+        raise TimeoutError("the proxy is silent")
+
+    recording = await perform(driver=Scripted(expire))
+    assert aborted(recording) == ["TimeoutError: the proxy is silent"]
+
+
+async def test_whatever_breaks_the_engine_ends_the_run_and_is_named() -> None:
+    recording = await perform(Wait(1, since="nothing"))
+    assert aborted(recording) == ["KeyError: 'nothing'"]
+    assert recording.history.alone("engine", "clean")[0].outcome is Outcome.OK
+
+
+class Exhausted(Scripted):
+    """A driver that has nothing left to send the fifth request with."""
+
+    async def send(self, url: str, request: Request, timeout_s: float) -> Answer:
+        if len(self.sent) == 4:
+            raise BrownoutError("harness", "cannot connect: Too many open files")
+        return await super().send(url, request, timeout_s)
+
+
+async def test_of_calls_sent_together_none_is_under_way_once_the_harness_has_given_up() -> None:
+    driver = Exhausted(lambda _: OK, delay_s=0.1)
+    recording = await perform(Calls("together", "order", 3, together=True), driver=driver)
+    assert aborted(recording) == ["harness: cannot connect: Too many open files"]
+    assert len(recording.history.requests("together")) >= 2
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_fault_that_was_lifted_is_so_although_a_step_within_it_failed() -> None:
+    elsewhere = Latency(Edge("orders", "nowhere"), 100)
+    recording = await perform(Hold(Outage(EDGE), (Hold(elsewhere, ()),)))
+    (lift,) = recording.history.operations("lift")
+    assert (lift.invoked.action, lift.outcome) == (str(Outage(EDGE)), Outcome.OK)
+
+
+async def test_a_watch_says_when_each_question_was_due() -> None:
+    recording = await perform(Hold(Watch("health", "orders", "/health", every_s=0.1), (Wait(0.35),)))
+    asked = recording.history.operations("watch", "health")
+    assert len(asked) >= 3
+    for one in asked:
+        assert 0 <= one.sent_ns - one.invoked.detail["due_ns"] < 0.1e9
+
+
+def late_s(recording: Recording) -> list[float]:
+    return [event.detail["late_s"] for event in recording.history.alone("engine", "late")]
+
+
+async def test_a_harness_that_is_held_up_says_for_how_long() -> None:
+    def stall(_: Request) -> Answer:
+        time.sleep(0.4)  # as a starved machine would, all at once
+        return OK
+
+    noted = late_s(await perform(driver=Scripted(stall)))
+    assert len(noted) >= 2
+    assert 0.3 <= noted[-1] < 2
+
+
+async def test_a_harness_that_kept_time_says_so() -> None:
+    assert len(late_s(await perform(Wait(0.3)))) >= 1

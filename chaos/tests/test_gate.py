@@ -115,14 +115,18 @@ def test_toxiproxy_killed_in_the_midst_is_no_pass(under_way: subprocess.Popen[st
     assert under_way.returncode in (2, 3)
 
 
-def test_a_killed_watchdog_ends_the_run(under_way: subprocess.Popen[str]) -> None:
+@pytest.mark.parametrize("who", ["watchdog", "launcher"])
+def test_a_killed_watchdog_or_launcher_ends_the_run(under_way: subprocess.Popen[str], who: str) -> None:
     pids = descendants(under_way.pid)
-    (watchdog,) = [pid for pid in pids if "watchdog.py" in Path(f"/proc/{pid}/cmdline").read_text()]
-    os.kill(watchdog, signal.SIGKILL)
+    marks = {"watchdog": ("cmdline", "watchdog.py"), "launcher": ("comm", "launcher")}  # whose forks share its cmdline
+    file, mark = marks[who]
+    (killed,) = [pid for pid in pids if mark in Path(f"/proc/{pid}/{file}").read_text()]
+    os.kill(killed, signal.SIGKILL)
     _, said = under_way.communicate(timeout=30)
     assert under_way.returncode == 3
-    assert said.startswith("brownout: watchdog: ")
+    assert said.startswith(f"brownout: {who}: ")
     assert said.count("\n") == 1
+    assert within(2, lambda: not any(map(alive, pids)))
 
 
 def test_a_whole_run_is_judged_again_without_a_server(tmp_path: Path) -> None:

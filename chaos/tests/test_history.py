@@ -2,7 +2,7 @@
 
 import pytest
 
-from brownout.history import History, Outcome, Recorder
+from brownout.history import Outcome, Recorder
 
 
 @pytest.fixture
@@ -50,7 +50,3 @@ def test_every_event_goes_to_the_sink_as_it_happens() -> None:
     recorder.note("engine", "clean")
     recorder.begin("calls", "trip")
     assert kept == [0, 1]
-
-
-def test_an_empty_history_started_at_zero() -> None:
-    assert History().started_ns() == 0

@@ -1,5 +1,7 @@
 """Graceful shutdown's check on written recordings."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -7,6 +9,7 @@ from brownout.faults import Latency, Terminated
 from brownout.history import Outcome
 from brownout.promises.promise import WrongKeyError
 from brownout.promises.shutdown import GracefulShutdown
+from brownout.recording import Span
 from brownout.scenario import Hold, Load
 from brownout.topology import parse_topology
 from brownout.verdict import Ruling, Verdict
@@ -31,6 +34,7 @@ TOPOLOGY = parse_topology(
 REFUSED = (None, "refused: connect call failed", ())
 CUT = (None, "cut: server disconnected", ("users",))
 FINE = (200, "", ("users",))
+GONE = (None, "cut: server disconnected", ())
 Fate = tuple[int | None, str, tuple[str, ...]]
 
 
@@ -44,6 +48,9 @@ class Run(msgspec.Struct, kw_only=True):
     default_later: Fate = REFUSED
     takes_s: float = 1.0
     last_takes_s: float = 1.0
+    later_takes_s: float = 0.01
+    at_instance_0: int = 10
+    left_instance_0_after_s: float = 1.0
     exit_code: int | None = 0
     after_s: float = 2.5
     canary: Outcome | None = Outcome.OK
@@ -65,22 +72,33 @@ class Run(msgspec.Struct, kw_only=True):
         return self.promise.check(story.recording())
 
     def send(self, story: Written, number: int, begin_s: float) -> None:
+        took_s = self.takes_s
         if number < 20:
             status, error, reaches = self.early
         elif number < 30:
             status, error, reaches = self.in_flight.get(number, FINE)
+            took_s = self.last_takes_s if number == 29 else 0.2 if error.startswith("refused") else took_s
         else:
             status, error, reaches = self.later.get(number, self.default_later)
-        story.call(
+            took_s = took_s if status == 200 else self.later_takes_s
+        trace_id = story.call(
             "load",
-            at_s=begin_s + 0.05 + number / 10,
+            at_s=(sent_s := begin_s + 0.05 + number / 10),
             status=status,
             error=error,
-            took_s=self.last_takes_s if number == 29 else self.takes_s,
+            took_s=took_s,
             reaches=reaches,
             actor="load",
             service=self.entry,
         )
+        if 20 <= number < 20 + self.at_instance_0:
+            self.at_the_signalled(story, trace_id, sent_s)
+
+    def at_the_signalled(self, story: Written, trace_id: str, sent_s: float) -> None:
+        """Its span there, which need not last as long as the request: another instance may have had it after."""
+        start_ns, end_ns = (round(each_s * 1e9) for each_s in (sent_s, sent_s + self.left_instance_0_after_s))
+        attributes = {"service.instance.id": "users-0"}
+        story.spans.append(Span(trace_id, "a" * 16, "", "users", "GET", "server", start_ns, end_ns, attributes))
 
 
 def test_a_drain_as_promised_passes_with_its_figures() -> None:
@@ -103,6 +121,29 @@ def test_with_two_instances_no_request_fails() -> None:
     assert "refused cleanly;" not in verdict.reason
 
 
+def test_what_was_sent_just_before_the_signal_and_not_connected_counts_as_later() -> None:
+    verdict = Run(in_flight={29: REFUSED}).judged()
+    assert verdict.ruling is Ruling.PASS, verdict.reason
+    assert "9 of 9 requests in flight were finished, 31 of 31 later ones were refused cleanly" in verdict.reason
+
+
+def test_an_answer_that_the_service_is_unavailable_is_a_clean_refusal() -> None:
+    verdict = Run(later={40: (503, "", ("users",))}).judged()
+    assert verdict.ruling is Ruling.PASS, verdict.reason
+
+
+def test_a_connection_that_the_closing_listener_had_not_accepted_is_not_held_against_it() -> None:
+    verdict = Run(later=dict.fromkeys(range(30, 40), FINE) | {40: GONE}).judged()
+    assert verdict.ruling is Ruling.PASS, verdict.reason
+    assert "19 of 30 later ones were refused cleanly" in verdict.reason
+
+
+def test_a_drain_that_is_waited_for_long_enough_passes() -> None:
+    promise = msgspec.structs.replace(ALONE, outlasts_s=10)
+    verdict = Run(promise=promise, last_takes_s=12.0, after_s=12.5).judged()
+    assert verdict.ruling is Ruling.PASS, verdict.reason
+
+
 @pytest.mark.parametrize(
     ("run", "reason"),
     [
@@ -116,6 +157,16 @@ def test_with_two_instances_no_request_fails() -> None:
             Run(promise=PAIR, default_later=FINE, later={33: (503, "", ())}),
             "1 of 30 requests after the signal failed, the first with 503; promised none with 2 instances",
         ),
+        (
+            Run(later={40: (500, "", ("users",))}),
+            "1 of 30 requests after the signal were taken and then cut, the first with 500",
+        ),
+        (
+            Run(later={40: (503, "", ("users",))}, later_takes_s=3.0),
+            "1 of 30 requests after the signal were taken and then cut, the first with 503",
+        ),
+        (Run(in_flight={23: GONE}), "1 of 10 requests in flight were cut"),
+        (Run(promise=PAIR, default_later=FINE, at_instance_0=0, exit_code=1), "ended with exit code 1"),
         (Run(exit_code=None), "users-0 did not end, promised within 30 s of the signal"),
         (
             Run(exit_code=-15, after_s=0.2),
@@ -135,7 +186,33 @@ def test_a_broken_drain_fails_and_says_what_became_of_whom(run: Run, reason: str
     [
         (Run(early=(500, "", ("users",))), "requests failed before the signal, the first with 500"),
         (Run(takes_s=0.2), "only 2 requests were in flight at the signal, 5 are needed"),
-        (Run(early=(200, "", ())), "no request before the signal has a span of users"),
+        (
+            Run(early=(200, "", ()), in_flight=dict.fromkeys(range(20, 30), (200, "", ())), at_instance_0=0),
+            "no request before the signal has a span of users",
+        ),
+        (
+            Run(default_later=GONE),
+            "30 of 30 requests after the signal were cut, the first with cut: server disconnected, and no span tells",
+        ),
+        (
+            Run(default_later=(None, "no answer within 35 s", ()), later_takes_s=35.0),
+            "30 of 30 requests after the signal were cut, the first with no answer within 35 s",
+        ),
+        (Run(later={30: GONE, 31: GONE}), "2 of 30 requests after the signal were cut"),
+        (Run(later={40: GONE, 50: FINE}), "1 of 30 requests after the signal were cut"),
+        (Run(later={59: GONE}), "1 of 30 requests after the signal were cut"),
+        (
+            Run(promise=PAIR, default_later=FINE, at_instance_0=4),
+            "only 4 requests had a span of users-0 at the signal, 5 are needed",
+        ),
+        (
+            Run(promise=PAIR, default_later=FINE, left_instance_0_after_s=0.01),
+            "only 0 requests had a span of users-0 at the signal, 5 are needed",
+        ),
+        (
+            Run(promise=msgspec.structs.replace(ALONE, outlasts_s=10), last_takes_s=9.0, after_s=9.5),
+            "the last request in flight was finished 8.9 s after the signal: 10 s are needed",
+        ),
         (Run(entry="gateway"), "the journey enters at gateway; it must enter at users"),
         (Run(canary=None), "nobody saw how the process ended"),
         (Run(canary=Outcome.UNKNOWN), "nobody saw how the process ended"),
@@ -170,8 +247,15 @@ def test_services_that_are_not_asked_are_not_started() -> None:
     assert PAIR.scenario(TOPOLOGY).services == ("gateway", "users")
 
 
-@pytest.mark.parametrize(("changes", "wrong"), [({"service": "usrs"}, "service"), ({"slow": "users -> redis"}, "slow")])
-def test_what_the_topology_does_not_have_is_refused_by_its_key(changes: dict[str, str], wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"service": "usrs"}, "service"),
+        ({"slow": "users -> redis"}, "slow"),
+        ({"outlasts_s": 30}, "outlasts_s"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused_by_its_key(changes: dict[str, Any], wrong: str) -> None:
     with pytest.raises(WrongKeyError) as refused:
         msgspec.structs.replace(PAIR, **changes).scenario(TOPOLOGY)
     assert refused.value.key == wrong

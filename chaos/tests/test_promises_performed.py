@@ -5,6 +5,7 @@ Time is simulated too: the event loop jumps to the next thing that is due.
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import Any, get_args
 
 import pytest
@@ -15,7 +16,14 @@ from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
 from brownout.judge import judged
 from brownout.promises.contract import Contract, Kind, parse_contract
-from brownout.promises.promise import Promise
+from brownout.promises.discovery import Discovery
+from brownout.promises.events import Events
+from brownout.promises.isolation import Isolation
+from brownout.promises.metric import Metric
+from brownout.promises.mild import MildTrouble
+from brownout.promises.promise import Stated
+from brownout.promises.recovery import Recovery
+from brownout.promises.tracing import Tracing
 from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
@@ -50,6 +58,16 @@ clause = "6.2"
 edge = "orders -> users"
 journey = "order"
 trips = { requests = 3, failure_ratio = 0.6, interval_s = 10 }
+open_s = 60
+half_open_requests = 3
+
+[[promise]]
+kind = "circuit-breaker"
+name = "strict-breaker"
+clause = "6.2"
+edge = "orders -> users"
+journey = "order"
+trips = { requests = 2, failure_ratio = 1, interval_s = 10 }
 open_s = 60
 half_open_requests = 3
 
@@ -115,9 +133,23 @@ service = "users"
 instances = 1
 journey = "read"
 slow = "users -> postgres"
+
+[[promise]]
+kind = "graceful-shutdown"
+name = "long-drain"
+clause = "6.6"
+service = "users"
+instances = 1
+journey = "read"
+slow = "users -> postgres"
+slow_ms = 12000
+outlasts_s = 10
 """
 
 SERVICE_S = 0.005
+
+ELSEWHERE = {Events, Metric, Tracing, Discovery, Isolation, MildTrouble, Recovery}
+"""Kinds that need another system: see test_promises_performed_events.py and test_promises_performed_edges.py."""
 
 
 class Simulated(asyncio.SelectorEventLoop):
@@ -135,19 +167,41 @@ class Simulated(asyncio.SelectorEventLoop):
 
 
 class Breaker:
-    """A breaker of the documented semantics, with numbers that may be wrong."""
+    """A breaker of the documented semantics, with numbers that may be wrong.
 
-    def __init__(self, now_s: Callable[[], float], ratio: float = 0.6, open_s: float = 60, trial: int = 3) -> None:
-        self.now_s, self.ratio, self.open_s, self.trial = now_s, ratio, open_s, trial
+    Args:
+        now_s: the time in seconds.
+        requests: see `Trips`.
+        ratio: see `Trips`.
+        window_s: after it the counts start anew, with the next call.
+        in_a_row: failures in a row that trip it, whatever else there was; 0: they do not matter.
+        open_s: how long it refuses.
+        trial: calls that are let through then, and that close it.
+    """
+
+    def __init__(
+        self,
+        now_s: Callable[[], float],
+        *,
+        requests: int = 3,
+        ratio: float = 0.6,
+        window_s: float = 10,
+        in_a_row: int = 0,
+        open_s: float = 60,
+        trial: int = 3,
+    ) -> None:
+        self.now_s, self.open_s, self.trial = now_s, open_s, trial
+        self.fewest, self.ratio, self.window_s, self.in_a_row = requests, ratio, window_s, in_a_row
         self.begin("closed")
 
     def begin(self, state: str) -> None:
         self.state, self.requests, self.failed, self.good, self.since_s = state, 0, 0, 0, self.now_s()
+        self.row = 0
         self.generation = object()
 
     def admit(self) -> object | None:
         age_s = self.now_s() - self.since_s
-        if self.state == "closed" and age_s > 10:
+        if self.state == "closed" and age_s > self.window_s:
             self.begin("closed")
         if self.state == "open" and age_s > self.open_s:
             self.begin("half-open")
@@ -157,32 +211,57 @@ class Breaker:
         return self.generation
 
     def done(self, generation: object, *, ok: bool) -> None:
-        if self.state == "closed" and self.now_s() - self.since_s > 10:
+        if self.state == "closed" and self.now_s() - self.since_s > self.window_s:
             self.begin("closed")
         if generation is not self.generation:
             return
         self.good, self.failed = self.good + ok, self.failed + (not ok)
+        self.row = 0 if ok else self.row + 1
         if self.state == "half-open" and (not ok or self.good >= self.trial):
             self.begin("closed" if ok else "open")
-        elif self.state == "closed" and self.requests >= 3 and self.failed >= self.ratio * self.requests:
+        elif self.state == "closed" and not ok and self.trips:
             self.begin("open")
+
+    @property
+    def trips(self) -> bool:
+        if self.in_a_row:
+            return self.row >= self.in_a_row
+        return self.requests >= self.fewest and self.failed >= self.ratio * self.requests
 
 
 class System:
-    """Orders and users as one driver, whose edges and processes are those of a fake cell."""
+    """Orders and users as one driver, whose edges and processes are those of a fake cell.
 
-    def __init__(self, *, cuts: bool = False, rps: float = 5.0, deadline_s: float = 10.0, **breaker: Any) -> None:
+    Args:
+        cuts_after_s: after the signal, what users has in flight.
+        hangs_up: users accepts what comes after the signal, and hangs up.
+        rps: of users' limiter.
+        deadline_s: of orders' calls.
+        breaker: the numbers of orders' breaker.
+    """
+
+    def __init__(
+        self,
+        *,
+        cuts_after_s: float = inf,
+        hangs_up: bool = False,
+        rps: float = 5.0,
+        deadline_s: float = 10.0,
+        **breaker: Any,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.now_s = loop.time
         self.network = Counted(ORDERS_USERS, ORDERS_POSTGRES, USERS_POSTGRES)
-        self.processes = FakeProcesses(users=1, orders=1)
+        self.processes = Restarted(users=1, orders=1)
         self.spans: list[Span] = []
         # A fake's telemetry keeps a list that it is given, unless it is empty.
         self.spans.append(Span("0" * 32, "0" * 16, "", "users", "start", "internal", 0, 0))
         telemetry = FakeTelemetry(self.spans, [Series({"__name__": "up"}, [(0.0, 1.0)])])
         self.cell = FakeCell(self.network, self.processes, telemetry)
         self.breaker = Breaker(self.now_s, **breaker)
-        self.cuts, self.deadline_s = cuts, deadline_s
+        self.processes.on_start = lambda: self.breaker.begin("closed")
+        self.processes.now_s = self.now_s
+        self.cuts_after_s, self.hangs_up, self.deadline_s = cuts_after_s, hangs_up, deadline_s
         self.rps, self.free_s = rps, 0.0
         self.lost_s: float | None = None
 
@@ -234,10 +313,14 @@ class System:
 
     async def stored(self, request: Request, _: float) -> int:
         if self.processes.exit_codes["users", 0] is not None:
-            return -1
+            return 0 if self.hangs_up else -1
+        ends_s = self.now_s() + self.network.latency_s(USERS_POSTGRES)
+        while self.now_s() < ends_s:
+            await asyncio.sleep(min(0.1, ends_s - self.now_s()))
+            if self.now_s() > self.processes.signalled_s + self.cuts_after_s:
+                return 0
         self.span(request, "users")
-        await asyncio.sleep(self.network.latency_s(USERS_POSTGRES))
-        return 0 if self.cuts and self.processes.exit_codes["users", 0] is not None else 200
+        return 200
 
     def health(self, *, aside: bool) -> Answer:
         gone = self.processes.exit_codes["users", 0] is not None
@@ -249,6 +332,22 @@ class System:
         body = {"status": said, "database": words[database], "users": words[users]}
         outcome = Outcome.OK if database else Outcome.FAILED
         return Answer(outcome, {"status": 200 if database else 503, "body": body}, Response(200, body))
+
+
+class Restarted(FakeProcesses):
+    """Processes that forget what they knew when they are started again."""
+
+    on_start: Callable[[], None]
+    now_s: Callable[[], float]
+    signalled_s = inf
+
+    async def terminate(self, service: str, instance: int) -> dict[str, Any]:
+        self.signalled_s = self.now_s()
+        return await super().terminate(service, instance)
+
+    async def start(self, service: str, instance: int) -> None:
+        await super().start(service, instance)
+        self.on_start()
 
 
 class Counted(FakeNetwork):
@@ -268,8 +367,8 @@ def contract() -> Contract:
     return parse_contract(CONTRACT, "contract.toml", TOPOLOGY)
 
 
-def promised(name: str) -> Promise:
-    return next(promise for promise in contract().promises if promise.name == name)
+def promised(name: str) -> Stated:
+    return next(one for one in contract().promises if isinstance(one, Stated) and one.name == name)
 
 
 def performed(name: str, **wrong: Any) -> Verdict:
@@ -286,7 +385,7 @@ def performed(name: str, **wrong: Any) -> Verdict:
         return judged(promise, runner.run(perform()))
 
 
-@pytest.mark.parametrize("name", ["breaker", "deadline", "short-deadline", "limit", "health", "drain"])
+@pytest.mark.parametrize("name", ["breaker", "deadline", "short-deadline", "limit", "health", "drain", "long-drain"])
 def test_a_system_as_promised_passes(name: str) -> None:
     verdict = performed(name)
     assert verdict.ruling is Ruling.PASS, verdict.reason
@@ -295,8 +394,23 @@ def test_a_system_as_promised_passes(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "wrong", "reason"),
     [
-        ("breaker", {"ratio": 0.9}, "3 failures in 5 calls did not trip it: the next call reached users"),
-        ("breaker", {"ratio": 0.5}, "2 failures in 4 calls: the next call, on the healthy edge, ended with 503"),
+        ("breaker", {"ratio": 0.9}, "15 failures in 25 calls did not trip it: the next call reached users"),
+        ("breaker", {"ratio": 0.65}, "15 failures in 25 calls did not trip it: the next call reached users"),
+        ("breaker", {"ratio": 0.51}, "10 failures in 17 calls: the next call, on the healthy edge, ended with 503"),
+        ("breaker", {"ratio": 0.58}, "10 failures in 17 calls: the next call, on the healthy edge, ended with 503"),
+        ("breaker", {"ratio": 0.0}, "10 failures in 17 calls: the next call"),
+        ("breaker", {"in_a_row": 3}, "10 failures in 17 calls: the next call"),
+        ("breaker", {"in_a_row": 2}, "2 failures in 2 calls: the next call, on the healthy edge, ended with 503"),
+        ("breaker", {"in_a_row": 9}, "3 failures in 3 calls over 9.0 s did not trip it: the next call reached users"),
+        ("breaker", {"requests": 1}, "2 failures in 2 calls: the next call, on the healthy edge, ended with 503"),
+        ("breaker", {"requests": 2}, "2 failures in 2 calls: the next call, on the healthy edge, ended with 503"),
+        ("breaker", {"requests": 4}, "3 failures in 3 calls over 9.0 s did not trip it: the next call reached users"),
+        ("breaker", {"requests": 5}, "3 failures in 3 calls over 9.0 s did not trip it: the next call reached users"),
+        ("breaker", {"window_s": 0.5}, "3 failures in 3 calls over 9.0 s did not trip it"),
+        ("breaker", {"window_s": 2}, "3 failures in 3 calls over 9.0 s did not trip it"),
+        ("breaker", {"window_s": 5}, "3 failures in 3 calls over 9.0 s did not trip it"),
+        ("breaker", {"window_s": 8.9}, "3 failures in 3 calls over 9.0 s did not trip it"),
+        ("breaker", {"window_s": 1000}, "3 failures in 3 calls over 9.0 s did not trip it"),
         ("breaker", {"open_s": 30.0}, "call 31 reached users 30.0 s after the trip, promised 60 s"),
         ("breaker", {"open_s": 90.0}, "60.5 s after the trip no call was let through"),
         ("breaker", {"trial": 5}, "half-open let 5 of 20 calls reach users, 5 succeeded; promised exactly 3"),
@@ -306,7 +420,9 @@ def test_a_system_as_promised_passes(name: str) -> None:
         ("short-deadline", {"ratio": 2.0}, "promised a tripped breaker"),
         ("limit", {"rps": 7.0}, "calls were sent and answered within"),
         ("limit", {"rps": 3.0}, "15 calls at once took 3.5 s, the limit grants them within 2.0 s"),
-        ("drain", {"cuts": True}, "10 of 10 requests in flight were cut"),
+        ("drain", {"cuts_after_s": 0.0}, "10 of 10 requests in flight were cut, the first 0.0 s after the signal"),
+        ("long-drain", {"cuts_after_s": 0.0}, "30 of 30 requests in flight were cut"),
+        ("long-drain", {"cuts_after_s": 3.0}, "30 of 30 requests in flight were cut, the first 3.0 s after the signal"),
     ],
 )
 def test_a_system_with_one_wrong_number_fails(name: str, wrong: dict[str, float], reason: str) -> None:
@@ -315,6 +431,18 @@ def test_a_system_with_one_wrong_number_fails(name: str, wrong: dict[str, float]
     assert reason in verdict.reason
 
 
+def test_a_breaker_that_trips_only_when_all_fail_passes_if_that_is_promised() -> None:
+    verdict = performed("strict-breaker", requests=2, ratio=1.0)
+    assert verdict.ruling is Ruling.PASS, verdict.reason
+    assert verdict.reason.endswith("half-open let 3 of 20 pass, closed")
+
+
+def test_a_drain_that_hangs_up_on_whoever_comes_is_not_called_a_refusal() -> None:
+    verdict = performed("drain", hangs_up=True)
+    assert verdict.ruling is Ruling.INCONCLUSIVE, verdict.reason
+    assert "10 of 10 requests after the signal were cut" in verdict.reason
+
+
 def test_every_promise_of_the_contract_is_performed_here() -> None:
     kinds = {type(promise) for promise in contract().promises}
-    assert kinds == set(get_args(Kind))
+    assert kinds | ELSEWHERE == set(get_args(Kind))

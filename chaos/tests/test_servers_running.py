@@ -18,7 +18,7 @@ import pytest
 from brownout.errors import ServerError
 from brownout.servers import Addresses, Program, provide, running
 from brownout.servers.ports import free_port
-from brownout.servers.stage import Stage, http, persistently
+from brownout.servers.stage import PortTakenError, Stage, http, persistently
 from brownout.undo.supervisor import Supervisor
 
 pytestmark = pytest.mark.servers
@@ -128,7 +128,8 @@ async def test_all_servers_start_at_once_and_listen_on_loopback_alone(
     begun_s = time.monotonic()
     async with running(programs, stage.supervisor, stage.scratch, stage.log) as addresses:
         assert time.monotonic() - begun_s < 30
-        assert len(set(msgspec.structs.astuple(addresses))) == 6
+        assert len(set(msgspec.structs.astuple(addresses))) == 7
+        assert addresses.kafka is None  # nobody named it
         found = await asyncio.to_thread(_own_listeners)
         assert len(found) > 15
         assert {each.partition(":")[0] for each in found} == {"0100007F"}  # 127.0.0.1, as the kernel writes it
@@ -246,6 +247,38 @@ async def test_a_port_that_was_taken_in_between_is_replaced_by_another(
 
         assert await persistently(start) == ports[1]
         assert tried == ports
+
+
+async def test_a_server_is_not_taken_for_another_that_answers_at_its_address(stage: Stage, tmp_path: Path) -> None:
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+
+        async def ready() -> bool:
+            return await _accepts(port)
+
+        with pytest.raises(PortTakenError, match="another program answers at its address"):
+            await stage.launch(Program("late", tmp_path / "never started", "1", "PATH"), [], ready=ready)
+
+
+async def test_a_server_whose_port_was_taken_while_it_started_is_not_taken_for_the_other(
+    stage: Stage, tmp_path: Path
+) -> None:
+    script = tmp_path / "late"
+    script.write_text("#!/bin/sh\necho 'listen: address already in use'\nexec sleep 60\n")
+    script.chmod(0o755)
+
+    async def ready() -> bool:
+        log = stage.log("late")  # the other program answers as soon as ours has seen it
+        return log.exists() and b"in use" in log.read_bytes()
+
+    with pytest.raises(PortTakenError, match="one of its ports is taken by another program"):
+        await stage.launch(Program("late", script, "1", "PATH"), [], ready=ready)
+
+
+async def _accepts(port: int) -> bool:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    return True
 
 
 async def _no() -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -291,3 +292,15 @@ async def test_it_can_end_everything_before_it_is_left(tmp_path: Path) -> None:
         await supervisor.end()
         assert await process.wait() == -signal.SIGKILL
         assert not (tmp_path / "scratch").exists()
+
+
+async def test_a_watchdog_that_says_it_is_done_and_stays_is_told_in_one_line(tmp_path: Path) -> None:
+    async with Supervisor(tmp_path / "scratch") as opened:
+        watchdog, opened._watchdog = opened._watchdog, subprocess.Popen(["/bin/sleep", "60"])  # noqa: ASYNC220  it is quick
+        try:
+            with pytest.raises(ProcessError, match="watchdog: has not ended the run within 15 s"):
+                await opened.end()
+        finally:
+            opened._watchdog.kill()
+            opened._watchdog.wait()
+            assert await asyncio.to_thread(watchdog.wait, BOUND_S) == 0

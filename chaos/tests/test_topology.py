@@ -13,13 +13,14 @@ entry = "gateway"
 CONSUL_URL = "http://{consul}"
 [services.gateway]
 command = ["{python}", "-m", "gateway"]
-calls = ["orders"]
+calls = ["orders", "users:grpc"]
 [services.orders]
 command = ["orders"]
 calls = ["users"]
 env = { DATABASE_URL = "postgresql://{postgres}/{database}" }
 [services.users]
 command = ["users"]
+ports = ["grpc"]
 env = { MAIL_URL = "http://{mail-relay}" }
 [services.mail-relay]
 command = ["mail"]
@@ -34,6 +35,7 @@ def shop() -> Topology:
 def test_an_edge_is_wherever_a_service_calls_or_names_another(shop: Topology) -> None:
     assert set(map(str, shop.edges())) == {
         "gateway -> orders",
+        "gateway -> users:grpc",
         "gateway -> consul",
         "orders -> users",
         "orders -> consul",
@@ -42,6 +44,20 @@ def test_an_edge_is_wherever_a_service_calls_or_names_another(shop: Topology) ->
         "users -> mail-relay",
         "mail-relay -> consul",
     }
+
+
+def test_an_edge_to_a_named_port_knows_its_service(shop: Topology) -> None:
+    edge = shop.edge("gateway -> users:grpc")
+    assert (edge.service, edge.port) == ("users", "grpc")
+    assert "users" in shop.reached_from({"gateway"})
+
+
+def test_only_services_that_others_call_are_discovered(shop: Topology) -> None:
+    assert shop.discovered() == {"orders", "users"}
+
+
+def test_the_servers_are_those_that_some_service_names(shop: Topology) -> None:
+    assert shop.servers() == {"postgres", "consul"}
 
 
 def test_an_edge_is_found_by_its_text(shop: Topology) -> None:
@@ -79,6 +95,12 @@ def test_what_a_service_reaches_is_all_that_it_calls_directly_or_not(shop: Topol
         ("{postgres}", "{postgers}", "services.orders: unknown placeholder {postgers}; allowed are advertise, "),
         ('entry = "gateway"', "entry = gateway", "not TOML: "),
         ("[services.gateway]", "[services.Door]\ncommand=['x']\n[services.gateway]", "services.Door: a service's name"),
+        (
+            "[services.mail-relay]",
+            f"[services.{'a' * 23}]\ncommand=['x']\n[services.mail-relay]",
+            f"{'a' * 23}: a serv",
+        ),
+        ("[services.mail-relay]", "[services.brownout]\ncommand=['x']\n[services.mail-relay]", "brownout: a service's"),
     ],
 )
 def test_a_wrong_topology_is_refused_with_file_key_and_what_is_allowed(right: str, wrong: str, line: str) -> None:

@@ -6,7 +6,8 @@ from itertools import count
 
 import pytest
 
-from brownout.cells.wiring import Wiring, wire
+from brownout.cells.wiring import Wiring, database_of, wire
+from brownout.servers import Listener
 from brownout.topology import Edge, parse_topology
 
 TOPOLOGY = parse_topology(
@@ -40,6 +41,7 @@ def wiring() -> Wiring:
         ("orders", "users", "mail-relay"),
         lambda: f"127.0.0.1:{next(ports)}",
         SERVERS,
+        lambda: Listener("127.0.0.1:4", "127.0.0.1:5"),
         instances={"users": 2},
         environment={"users": {"RATE": "5"}},
     )
@@ -61,7 +63,7 @@ def test_no_two_things_listen_on_one_address(wiring: Wiring) -> None:
 def test_servers_are_reached_through_the_callers_own_proxy(wiring: Wiring) -> None:
     (orders,) = [each for each in wiring.instances if each.service == "orders"]
     proxies = {proxy.edge: proxy.listen for proxy in wiring.proxies}
-    assert orders.env["DATABASE_URL"] == f"postgresql://{proxies[Edge('orders', 'postgres')]}/c_1_orders"
+    assert orders.env["DATABASE_URL"] == f"postgresql://{proxies[Edge('orders', 'postgres')]}/c-1_orders"
     assert orders.env["CONSUL_URL"] == f"http://{proxies[Edge('orders', 'consul')]}"
     assert orders.env["MAIL"] == f"http://{proxies[Edge('orders', 'mail-relay')]}"
 
@@ -88,4 +90,12 @@ def test_placeholders_are_filled_and_other_braces_left_alone(wiring: Wiring) -> 
 
 
 def test_a_database_is_made_for_each_service_that_names_one(wiring: Wiring) -> None:
-    assert wiring.databases == ("c_1_orders",)
+    assert wiring.databases == ("c-1_orders",)
+
+
+def test_no_two_cells_share_a_database() -> None:
+    assert database_of("a", "b-c") != database_of("a-b", "c")
+
+
+def test_the_longest_names_make_a_database_that_postgres_does_not_cut() -> None:
+    assert len(database_of("c" * 40, "s" * 22)) == 63

@@ -1,14 +1,16 @@
 """A service's own database: few round trips, and no wait without an end.
 
-Every statement commits by itself, so a query costs one round trip on a warm connection. Waits are ended by
+Every statement commits by itself, so a query costs one round trip on a warm connection; what belongs together is one
+statement, with common table expressions: over a slow network a transaction of four round trips takes four times as
+long, and holds its locks as long. Waits are ended by
 aborting the connection: cancelling a statement needs a round trip too, which a black hole never answers.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
 
 import asyncpg
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
@@ -18,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from brownout_shop.problems import Problem
 
-__all__ = ["Database", "DatabaseUnavailableError", "Ping"]
+__all__ = ["Database", "DatabaseUnavailableError", "Execute", "NotExecutedError", "Ping"]
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +42,21 @@ _NO_ANSWER = (
 )
 
 
+Rows: TypeAlias = list[tuple[Any, ...]]
+Execute: TypeAlias = Callable[[Executable], Awaitable[Rows]]
+"""Executes one statement and returns its rows."""
+
+
 class DatabaseUnavailableError(Problem):
     """The database did not answer: 503, which counts against us in the caller's breaker."""
 
     def __init__(self, cause: BaseException | str) -> None:
         reason = str(cause).partition("\n")[0] or type(cause).__name__
         super().__init__(503, "database-unavailable", f"the database does not answer: {reason}")
+
+
+class NotExecutedError(DatabaseUnavailableError):
+    """There was no connection: surely nothing was executed."""
 
 
 class Database:
@@ -72,10 +83,11 @@ class Database:
         SQLAlchemyInstrumentor().instrument(engine=self._engine.sync_engine, skip_dep_check=True)
         self._ping = Ping(url)
 
-    async def execute(self, statement: Executable) -> list[tuple[Any, ...]]:
+    async def execute(self, statement: Executable) -> Rows:
         """Execute one statement, committed when this returns, and return its rows.
 
         Raises:
+            NotExecutedError: no connection could be had; it was not executed.
             DatabaseUnavailableError: no answer in time, or none at all; whether it was executed is unknown.
             IntegrityError: a constraint refused it.
         """
@@ -114,11 +126,13 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        lost: type[DatabaseUnavailableError] = NotExecutedError
         try:
             async with self._engine.connect() as connection:
                 raw = (await connection.get_raw_connection()).driver_connection
                 assert raw is not None  # noqa: S101 - a checked-out connection has its driver's
                 end = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, raw.terminate)
+                lost = DatabaseUnavailableError
                 try:
                     yield connection
                 finally:
@@ -126,7 +140,7 @@ class Database:
         except (IntegrityError, ProgrammingError, DataError):
             raise  # it did answer
         except _NO_ANSWER as error:
-            raise DatabaseUnavailableError(error) from error
+            raise lost(error) from error
 
 
 class Ping:

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from importlib import import_module
 from typing import Any, Literal
 
@@ -17,10 +17,10 @@ import uvloop
 from fastapi import FastAPI
 
 from brownout_shop.application import application
-from brownout_shop.discovery.registry import Registration, Registry
+from brownout_shop.discovery.registry import Instance, Registration, Registry
 from brownout_shop.middleware import Drain
 from brownout_shop.resilience.client import Client
-from brownout_shop.service import Service
+from brownout_shop.service import Companion, Service
 from brownout_shop.settings import Settings, SettingsError, read_settings
 from brownout_shop.telemetry.health import Health
 from brownout_shop.telemetry.logs import log_as_json
@@ -28,12 +28,13 @@ from brownout_shop.telemetry.tracing import Tracing
 
 __all__ = ["Name", "run"]
 
-Name = Literal["gateway", "users", "orders"]
+Name = Literal["gateway", "users", "products", "orders", "payments", "provider", "notifications"]
 
 WELL_WITHIN_S = 30.0
 PROPAGATION_S = 1.0  # until every caller's watch has told it that we are gone
 END_WITHIN_S = 30.0  # of the signal
-TICKS_S = 0.15  # which uvicorn takes to notice, twice 0.1 s at most
+TICKS_S = 0.15  # which uvicorn takes to notice that it is done, 0.1 s at most
+DATE_S = 1.0  # how often the date in the answers moves on
 CLOSE_WITHIN_S = 1.0
 KEEP_ALIVE_S = 75  # longer than the clients', so that it is never we who end an idle connection
 BACKLOG = 2048
@@ -76,7 +77,7 @@ async def _live(name: Name, settings: Settings, tracing: Tracing) -> None:
     )
     async with (
         Registry(settings.consul_url, registration) as registry,
-        Client(name, registry.instances) as client,
+        Client(name, _discovery(registry, settings)) as client,
     ):
         service: Service = import_module(f"brownout_shop.{name}.app").build(settings, client)
         for needed in service.needs:
@@ -88,9 +89,16 @@ async def _live(name: Name, settings: Settings, tracing: Tracing) -> None:
             if service.database is not None and not await _unless(stop, service.database.prepare()):
                 return
             with _listening(app, settings) as server:
-                await _serve(server, settings, registry, drain, stop)
+                await asyncio.gather(*(companion.start() for companion in service.companions))
+                await _serve(server, settings, registry, drain, stop, service.companions)
         finally:
             await _close(service)
+
+
+def _discovery(registry: Registry, settings: Settings) -> Callable[[str], Sequence[Instance]]:
+    """Return who finds instances: the registry, but for the provider, which is nobody's to register."""
+    provider = (Instance("provider", settings.provider),) if settings.provider else ()
+    return lambda name: provider if name == "provider" else registry.instances(name)
 
 
 def _signalled() -> asyncio.Event:
@@ -126,6 +134,7 @@ class _Server(uvicorn.Server):
             timeout_keep_alive=KEEP_ALIVE_S,
         )
         super().__init__(config)
+        self._finishing = asyncio.Event()
         try:
             self.listener = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
         except OSError as error:
@@ -138,10 +147,17 @@ class _Server(uvicorn.Server):
         """Leave the signals alone."""
         yield
 
+    async def main_loop(self) -> None:
+        """Wait for the end; uvicorn's own loop looks ten times a second whether it has come."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._finishing.wait(), DATE_S)
+
     async def finish(self, within_s: float) -> None:
         """Stop accepting and finish what is in flight; what is not done in time is cut."""
         self.config.timeout_graceful_shutdown = within_s  # type: ignore[assignment]  # declared int, used as a float
         self.should_exit = True
+        self._finishing.set()
         await self.task
 
 
@@ -156,7 +172,14 @@ def _listening(app: FastAPI, settings: Settings) -> Iterator[_Server]:
             server.task.cancel()
 
 
-async def _serve(server: _Server, settings: Settings, registry: Registry, drain: Drain, stop: asyncio.Event) -> None:
+async def _serve(
+    server: _Server,
+    settings: Settings,
+    registry: Registry,
+    drain: Drain,
+    stop: asyncio.Event,
+    companions: tuple[Companion, ...],
+) -> None:
     if await _unless(stop, _well(f"http://{settings.listen}/health")):
         registry.register()
         if await _unless(stop, asyncio.shield(server.task)):
@@ -166,7 +189,8 @@ async def _serve(server: _Server, settings: Settings, registry: Registry, drain:
     drain.begin()
     await registry.deregister()
     await asyncio.sleep(PROPAGATION_S)
-    await server.finish(END_WITHIN_S - TICKS_S - (asyncio.get_running_loop().time() - signalled_at))
+    left_s = END_WITHIN_S - TICKS_S - (asyncio.get_running_loop().time() - signalled_at)
+    await asyncio.gather(server.finish(left_s), *(companion.stop(left_s) for companion in companions))
     log.info("done")
 
 

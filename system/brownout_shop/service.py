@@ -1,16 +1,26 @@
-"""What a service brings to its life: routes, the services it needs, a database perhaps."""
+"""What a service brings to its life: routes, the services it needs, a database and companions perhaps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from brownout_shop.database import Database  # the gateway has none, and need not load one
 
-__all__ = ["Service"]
+__all__ = ["Companion", "Service"]
+
+
+class Companion(Protocol):
+    """Something that works beside the HTTP server, as long as the service lives: a relay, a consumer, a gRPC server."""
+
+    async def start(self) -> None:
+        """Begin; a server that is away is tried again later, and raises nothing."""
+
+    async def stop(self, within_s: float) -> None:
+        """Take nothing new, and finish what is in flight, within so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +31,10 @@ class Service:
         routes: its HTTP interface.
         needs: the services it calls.
         database: its own database, if it has one.
+        companions: started before it registers, stopped beside the HTTP server.
     """
 
     routes: APIRouter
     needs: tuple[str, ...] = ()
     database: Database | None = None
+    companions: tuple[Companion, ...] = ()

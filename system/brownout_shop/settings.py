@@ -25,6 +25,9 @@ class Settings(BaseSettings):
         database_url: ``postgresql://…``; empty for a service without one.
         rate_limit_rps: how many GetUser calls pass per second, and at once (clause 6.3).
         token_secret: what tokens are signed with.
+        kafka: ``host:port`` of a broker; empty for a service without events.
+        grpc_listen: ``host:port`` to bind for gRPC; empty for a service without it.
+        provider: ``host:port`` of the payment provider.
     """
 
     model_config = SettingsConfigDict(frozen=True)
@@ -38,6 +41,9 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("")
     rate_limit_rps: int = Field(default=200, gt=0)
     token_secret: SecretStr = SecretStr("")
+    kafka: str = ""
+    grpc_listen: str = Field(default="", pattern=r"^([^:]+:\d+)?$")
+    provider: str = ""
 
     @property
     def host(self) -> str:
@@ -48,6 +54,10 @@ class Settings(BaseSettings):
     def port(self) -> int:
         """The port to bind."""
         return int(self.listen.rpartition(":")[2])
+
+    def topic(self, name: str) -> str:
+        """The name of a topic in this cell: all cells share a broker."""
+        return f"{self.cell}.{name}"
 
 
 def read_settings() -> Settings:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout_shop.orders.domain import InvalidOrderError, Item, Status, before, new_order
+from brownout_shop.orders.domain import InvalidOrderError, Item, Status, Wanted, before, check, new_order
 
 ONE = Item("a", 1, 100)
 
@@ -23,23 +23,32 @@ def test_a_new_order_is_pending() -> None:
 
 
 @pytest.mark.parametrize(
-    ("items", "currency", "named"),
+    ("wanted", "named"),
     [
-        ([], "EUR", "items"),
-        ([ONE] * 101, "EUR", "items"),
-        ([ONE], "eur", "currency"),
-        ([ONE], "EURO", "currency"),
-        ([Item("", 1, 1)], "EUR", "sku"),
-        ([Item("a", 0, 1)], "EUR", "quantity"),
-        ([Item("a", 10_001, 1)], "EUR", "quantity"),
-        ([Item("a", 1, -1)], "EUR", "price"),
+        ([], "items"),
+        ([Wanted("a", 1)] * 101, "items"),
+        ([Wanted("", 1)], "sku"),
+        ([Wanted("a" * 101, 1)], "sku"),
+        ([Wanted("a", 0)], "quantity"),
+        ([Wanted("a", 1), Wanted("b", 10_001)], "quantity"),
     ],
 )
-def test_an_order_out_of_bounds_is_refused_by_the_name_of_what_is_wrong(
-    items: list[Item], currency: str, named: str
-) -> None:
+def test_what_cannot_be_ordered_is_refused_by_the_name_of_what_is_wrong(wanted: list[Wanted], named: str) -> None:
     with pytest.raises(InvalidOrderError, match=f"^{named}:"):
-        new_order("1", "u", items, currency)
+        check(wanted)
+
+
+def test_a_hundred_things_ten_thousand_of_each_can_be_ordered() -> None:
+    check([Wanted("a" * 100, 10_000)] * 100)
+
+
+@pytest.mark.parametrize(
+    ("item", "currency", "named"),
+    [(ONE, "eur", "currency"), (ONE, "EURO", "currency"), (Item("a", 1, -1), "EUR", "price")],
+)
+def test_a_price_out_of_bounds_makes_no_order(item: Item, currency: str, named: str) -> None:
+    with pytest.raises(InvalidOrderError, match=f"^{named}:"):
+        new_order("1", "u", [item], currency)
 
 
 def test_a_shipped_order_can_no_longer_be_cancelled() -> None:

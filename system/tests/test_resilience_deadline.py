@@ -35,7 +35,7 @@ def test_the_deadline_is_on_the_monotonic_clock_and_ends_with_the_request() -> N
     assert deadline.deadline_ns() is None
 
 
-@pytest.mark.parametrize("sent", ["", "-5", "1.5", "soon", "²"])
+@pytest.mark.parametrize("sent", ["", "-5", "1.5", "soon", "²", "9" * 16, "9" * 5_000])
 def test_what_is_no_number_is_no_deadline(sent: str) -> None:
     with deadline.kept(sent):
         assert deadline.deadline_ns() is None

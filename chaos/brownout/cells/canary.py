@@ -21,10 +21,14 @@ import aiohttp
 
 from brownout.cell import Canary
 from brownout.errors import CellError
+from brownout.servers.kafka import api_versions
 
 __all__ = ["exchange"]
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL manual, message formats: SSLRequest
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""RFC 9113, 3.4: how a client begins, with no settings of its own."""
+
 _CONSUL_PATH = "/v1/status/leader"
 
 
@@ -33,7 +37,7 @@ async def exchange(address: str, protocol: str, path: str, within_s: float) -> C
 
     Args:
         address: ``host:port``, a proxy's or the callee's own.
-        protocol: ``http``, ``postgres`` or ``consul``.
+        protocol: ``http``, ``grpc``, ``postgres``, ``consul`` or ``kafka``.
         path: what is asked over HTTP, the callee's health path.
         within_s: how long to wait for the whole answer.
 
@@ -58,9 +62,13 @@ def _speaker(address: str, protocol: str, path: str) -> Callable[[], Awaitable[N
             return lambda: _http(f"http://{address}{path}")
         case "consul":
             return lambda: _http(f"http://{address}{_CONSUL_PATH}")
+        case "grpc":
+            return lambda: _first_bytes(address, _HTTP2_PREFACE, 9)  # the head of the server's own settings
         case "postgres":
-            return lambda: _postgres(address)
-    raise CellError(address, f"no canary speaks {protocol!r}", "http, postgres and consul are known")
+            return lambda: _first_bytes(address, _SSL_REQUEST, 1)  # comes before any log-in
+        case "kafka":
+            return lambda: api_versions(address)
+    raise CellError(address, f"no canary speaks {protocol!r}", "http, grpc, postgres, consul and kafka are known")
 
 
 async def _http(url: str) -> None:
@@ -69,12 +77,12 @@ async def _http(url: str) -> None:
         await answer.read()
 
 
-async def _postgres(address: str) -> None:
-    """Ask whether TLS is spoken: the one byte of the answer comes before any log-in."""
+async def _first_bytes(address: str, question: bytes, count: int) -> None:
+    """Ask, and wait for the first bytes of the answer."""
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        writer.write(_SSL_REQUEST)
-        await reader.readexactly(1)
+        writer.write(question)
+        await reader.readexactly(count)
     finally:
         writer.close()

@@ -1,4 +1,4 @@
-"""What the harness asks Consul: who is registered and passing in a cell, and to forget who was left there."""
+"""What the harness asks Consul: who is registered and passing in a cell."""
 
 import asyncio
 from types import TracebackType
@@ -78,17 +78,6 @@ class Consul:
                 f"{cell}/{service}",
                 f"{host}:{port} is not passing in Consul within {within_s:g} s; {there} is",
             ) from None
-
-    async def deregister(self, cell: str) -> list[str]:
-        """Forget every instance that is registered for a cell; returns their ids.
-
-        Raises:
-            CellError: the agent did not do it.
-        """
-        left, _ = await self._get("/v1/agent/services", filter=f'Meta.cell == "{cell}"')
-        for instance in left:
-            await self._send("PUT", f"/v1/agent/service/deregister/{instance}")
-        return sorted(left)
 
     async def _passing(self, cell: str, service: str, index: int) -> tuple[list[Registration], int]:
         """Ask once something is newer than ``index``, or after ``POLL_WAIT_S``; returns the new index as well."""

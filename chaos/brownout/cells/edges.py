@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from brownout.cell import Canary, Toxic
 from brownout.cells.canary import exchange
-from brownout.cells.toxiproxy import Toxiproxy
-from brownout.cells.wiring import HARNESS, Proxy
+from brownout.cells.toxiproxy import ProxyState, Toxiproxy
+from brownout.cells.wiring import Proxy
 from brownout.errors import BrownoutError, FaultError
 from brownout.topology import Edge
 
@@ -98,22 +98,27 @@ class EdgeNetwork:
         """Talk to the edge's callee through its own proxies; the least broken one answers for it."""
         return await self._least_broken([proxy.listen for proxy in self._of(edge)], edge, within_s)
 
-    async def side_canary(self, edge: Edge, within_s: float) -> Canary:
-        """Talk to the edge's callee past the edge: through the harness's proxies, or straight to a server."""
-        side = self._edges.get(Edge(HARNESS, edge.callee), [])
-        addresses = [proxy.listen for proxy in side] or [proxy.upstream for proxy in self._of(edge)]
-        return await self._least_broken(addresses, edge, within_s)
-
     async def heal(self) -> list[str]:
         """Lift whatever is left on this cell's proxies; returns what was found, in words.
 
         Raises:
             FaultError: something could not be lifted; all else is.
         """
-        own = {proxy.name for proxy in self._proxies}
-        left = [state for state in await self._toxiproxy.dirty() if state.name in own]
+        left = await self._broken(self._proxies)
         await _on_all("heal", [self._toxiproxy.heal(state.name) for state in left])
         return [str(state) for state in left]
+
+    async def broken(self, edge: Edge | None = None) -> list[str]:
+        """What is left of a fault on an edge, or on any of this cell, in words; whoever put it there.
+
+        Raises:
+            CellError: the server did not answer.
+        """
+        return [str(state) for state in await self._broken(self._of(edge) if edge else self._proxies)]
+
+    async def _broken(self, proxies: Iterable[Proxy]) -> list[ProxyState]:
+        names = {proxy.name for proxy in proxies}
+        return [state for state in await self._toxiproxy.dirty() if state.name in names]
 
     def _of(self, edge: Edge) -> list[Proxy]:
         try:

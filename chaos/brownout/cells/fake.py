@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 
 from brownout.cell import Canary, Toxic
-from brownout.errors import FaultError
+from brownout.errors import CellError, FaultError
 from brownout.recording import Series, Span
 from brownout.topology import Edge
 
-__all__ = ["FakeCell", "FakeNetwork", "FakeProcesses", "FakeTelemetry"]
+__all__ = ["FakeCell", "FakeNetwork", "FakeProcesses", "FakeStores", "FakeTelemetry"]
 
 
 class FakeNetwork:
@@ -110,25 +110,74 @@ class FakeProcesses:
 class FakeTelemetry:
     """Observing servers that know what they were told when they were made."""
 
-    def __init__(self, spans: list[Span] | None = None, series: list[Series] | None = None) -> None:
+    def __init__(
+        self,
+        spans: list[Span] | None = None,
+        series: list[Series] | None = None,
+        queried: dict[str, list[Series]] | None = None,
+    ) -> None:
         self._known = ([] if spans is None else spans, [] if series is None else series)
+        self._queried = {} if queried is None else queried
 
     async def collect(self, from_ns: int, to_ns: int, traces: frozenset[str]) -> tuple[list[Span], list[Series]]:
         """The spans of the traces within the time, and all series."""
         spans, series = self._known
         return [s for s in spans if s.trace_id in traces and from_ns <= s.start_ns <= to_ns], series
 
+    async def evaluate(self, query: str, from_ns: int, to_ns: int) -> list[Series]:
+        """What it was told a query comes to, within the time."""
+        if query not in self._queried:
+            raise CellError("prometheus", f"{query}: unknown")
+        return [
+            Series(each.labels, [point for point in each.points if from_ns <= point[0] * 1e9 <= to_ns])
+            for each in self._queried[query]
+        ]
 
-class FakeCell:
-    """A cell of the three fakes above."""
+
+class FakeStores:
+    """Databases and topics as tables that a test keeps and fills.
+
+    Args:
+        rows: by service and query.
+        messages: by topic.
+    """
 
     def __init__(
-        self, network: FakeNetwork, processes: FakeProcesses, telemetry: FakeTelemetry, name: str = "fake"
+        self,
+        rows: dict[tuple[str, str], list[dict[str, Any]]] | None = None,
+        messages: dict[str, list[dict[str, Any]]] | None = None,
+    ) -> None:
+        self._rows = {} if rows is None else rows
+        self._messages = {} if messages is None else messages
+
+    async def select(self, service: str, sql: str) -> list[dict[str, Any]]:
+        """The rows as they are now."""
+        if (service, sql) not in self._rows:
+            raise CellError(service, f"no such table: {sql}")
+        return list(self._rows[service, sql])
+
+    async def messages(self, topic: str) -> list[dict[str, Any]]:
+        """The messages so far; none of a topic that there is not."""
+        return list(self._messages.get(topic, []))
+
+
+class FakeCell:
+    """A cell of the fakes above."""
+
+    def __init__(
+        self,
+        network: FakeNetwork,
+        processes: FakeProcesses,
+        telemetry: FakeTelemetry,
+        name: str = "fake",
+        *,
+        stores: FakeStores | None = None,
     ) -> None:
         self.name = name
         self.network = network
         self.processes = processes
         self.telemetry = telemetry
+        self.stores = stores or FakeStores()
 
     def url(self, service: str) -> str:
         """An address that nobody listens on; a driver of the tests' own answers for it."""

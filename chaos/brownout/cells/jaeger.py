@@ -22,8 +22,6 @@ ARRIVAL_BOUND_S = 5.0
 BATCH = 50
 """Traces a request: decoding an answer holds up the event loop, and with it the load of other cells."""
 
-NO_LIMIT = 10_000_000  # the server's default is 100 traces
-_CELL_TAG = "deployment.environment.name"
 _NOT_ATTRIBUTES = {"span.kind", "internal.span.format", "otel.scope.name", "otel.scope.version"}
 
 
@@ -60,10 +58,6 @@ class _Trace(msgspec.Struct):
     processes: dict[str, _Process]
 
 
-class _TraceId(msgspec.Struct):
-    trace_id: str = msgspec.field(name="traceID")
-
-
 class _Answer(msgspec.Struct):
     data: list[msgspec.Raw]
 
@@ -87,20 +81,13 @@ class Jaeger:
     ) -> None:
         await self._session.close()
 
-    async def collect(
-        self, cell: str, services: Iterable[str], from_ns: int, to_ns: int, traces: frozenset[str]
-    ) -> list[Span]:
-        """All spans of some traces, and of any other trace that a cell's services had a part in meanwhile.
+    async def collect(self, traces: frozenset[str]) -> list[Span]:
+        """All spans of some traces.
 
-        The traces that are known are asked for by their ids, until each has stood still for ``STILL_S``, or
-        for ``ARRIVAL_BOUND_S`` after they were first seen. The others show a system that loses the context of
-        its calls.
+        They are asked for by their ids, until each has stood still for ``STILL_S``, or for ``ARRIVAL_BOUND_S`` after
+        they were first seen. A search would hold up what is still to be stored: the server's memory has one lock.
 
         Args:
-            cell: the resource attribute ``deployment.environment.name`` of its spans.
-            services: by their resource attribute ``service.name``.
-            from_ns: first start of a span of other traces, in Unix nanoseconds.
-            to_ns: last start of a span of other traces, in Unix nanoseconds.
             traces: ids of 32 hexadecimal digits.
 
         Returns:
@@ -111,8 +98,6 @@ class Jaeger:
             CellError: the server did not answer.
         """
         found = await self._settled(traces)
-        for service in services:
-            await self._add_others(found, cell, service, from_ns, to_ns)
         return sorted((span for spans in found.values() for span in spans), key=lambda span: span.start_ns)
 
     async def _settled(self, traces: frozenset[str]) -> dict[str, list[Span]]:
@@ -136,23 +121,6 @@ class Jaeger:
                     changed.add(trace_id)
                 found[trace_id] = spans
         return changed
-
-    async def _add_others(
-        self, found: dict[str, list[Span]], cell: str, service: str, from_ns: int, to_ns: int
-    ) -> None:
-        """Search a service's traces and add to ``found`` those that are not in it."""
-        query = {
-            "service": service,
-            "start": str(from_ns // 1000),
-            "end": str(to_ns // 1000),
-            "limit": str(NO_LIMIT),
-            "tags": msgspec.json.encode({_CELL_TAG: cell}).decode(),
-        }
-        for raw in await self._get(list(query.items())):
-            if _id(msgspec.json.decode(raw, type=_TraceId).trace_id) not in found:
-                trace_id, spans = _spans(raw)
-                found[trace_id] = spans
-                await asyncio.sleep(0)
 
     async def _get(self, query: list[tuple[str, str]]) -> list[msgspec.Raw]:
         try:

@@ -1,7 +1,6 @@
 """A cell of local processes: databases, proxies and services, started from a topology and ended with the run."""
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,14 +14,17 @@ import msgspec
 
 from brownout.cells.consul import Consul
 from brownout.cells.edges import EdgeNetwork
+from brownout.cells.kafka import ListenerPool, Topics
+from brownout.cells.starter import inherited
+from brownout.cells.stores import LocalStores
 from brownout.cells.telemetry import ServerTelemetry
 from brownout.cells.toxiproxy import Toxiproxy
-from brownout.cells.wiring import HARNESS, Instance, Wiring, wire
+from brownout.cells.wiring import Instance, Wiring, wire
 from brownout.errors import CellError
-from brownout.servers import Addresses
+from brownout.servers import Addresses, Listener
 from brownout.servers.ports import free_port
-from brownout.topology import Edge, Topology
-from brownout.undo.supervisor import Process, Supervisor
+from brownout.topology import HARNESS, Edge, Topology
+from brownout.undo import Process, Starter, Supervisor
 
 __all__ = ["LocalCell", "World", "local_cell"]
 
@@ -36,13 +38,17 @@ class World(msgspec.Struct, frozen=True):
     Attributes:
         topology: the system's table.
         servers: where the real servers listen.
-        supervisor: starts processes.
+        supervisor: starts processes, and ends them all.
+        starter: starts the services: the system's launcher, or the supervisor.
+        listeners: the broker's, one for each edge to it.
         log: where a process of that name writes its output.
     """
 
     topology: Topology
     servers: Addresses
     supervisor: Supervisor
+    starter: Starter
+    listeners: ListenerPool
     log: Callable[[str], Path]
 
 
@@ -72,10 +78,10 @@ class LocalProcesses:
             CellError: it ended, or was not ready in time.
         """
         wired = self._instances[service, instance]
-        process = await self._world.supervisor.spawn(
+        process = await self._world.starter.spawn(
             f"{self._cell}/{wired.name}",
             wired.command,
-            env={**_inherited(), **wired.env},
+            env={**inherited(), **wired.env},
             log=self._world.log(f"{self._cell}.{wired.name}"),
         )
         self._running[service, instance] = process
@@ -122,6 +128,8 @@ class LocalProcesses:
                 if process.returncode is not None:
                     raise self._not_ready(wired, f"ended with exit code {process.returncode} while starting")
                 await asyncio.sleep(0.05)
+        if wired.service not in self._world.topology.discovered():
+            return  # nobody looks for it there, so it need not be there
         host, _, port = wired.listen.rpartition(":")
         await self._consul.registered(self._cell, wired.service, host, int(port))
 
@@ -142,16 +150,26 @@ class LocalCell:
         network: EdgeNetwork,
         processes: LocalProcesses,
         telemetry: ServerTelemetry,
+        stores: LocalStores,
     ) -> None:
         self.name = name
         self.network = network
         self.processes = processes
         self.telemetry = telemetry
+        self.stores = stores
         self._wiring = wiring
 
     def url(self, service: str) -> str:
-        """The address of a service's first instance, its own port."""
-        return next(f"http://{each.listen}" for each in self._wiring.instances if each.service == service)
+        """The address of a service's first instance, its own port.
+
+        Raises:
+            CellError: the service does not run in this cell.
+        """
+        for each in self._wiring.instances:
+            if each.service == service:
+                return f"http://{each.listen}"
+        running = ", ".join(dict.fromkeys(each.service for each in self._wiring.instances))
+        raise CellError(self.name, f"no {service} in this cell; there are {running}")
 
     def side_url(self, service: str) -> str:
         """The address of the harness's own proxy to a service's first instance."""
@@ -178,16 +196,23 @@ async def local_cell(
         CellError: a part of it could not be started.
     """
     servers = world.servers
-    wiring = wire(
-        world.topology,
-        name,
-        services,
-        lambda: f"127.0.0.1:{free_port()}",
-        {"postgres": servers.postgres, "consul": servers.consul, "otlp": servers.otlp},
-        instances=instances,
-        environment=environment,
-    )
     async with AsyncExitStack() as stack:
+
+        def listener() -> Listener:
+            taken = world.listeners.take()
+            stack.callback(world.listeners.give_back, taken)
+            return taken
+
+        wiring = wire(
+            world.topology,
+            name,
+            services,
+            lambda: f"127.0.0.1:{free_port()}",
+            {"postgres": servers.postgres, "consul": servers.consul, "otlp": servers.otlp},
+            listener,
+            instances=instances,
+            environment=environment,
+        )
         toxiproxy = await stack.enter_async_context(Toxiproxy(servers.toxiproxy))
         consul = await stack.enter_async_context(Consul(servers.consul))
         network = EdgeNetwork(toxiproxy, wiring.proxies)
@@ -196,14 +221,9 @@ async def local_cell(
         processes = LocalProcesses(world, name, wiring, consul)
         stack.push_async_callback(processes.end_all)
         await processes.start_all()
-        yield LocalCell(
-            name, wiring, network, processes, ServerTelemetry(servers.jaeger, servers.prometheus, name, services)
-        )
-
-
-def _inherited() -> dict[str, str]:
-    """The little that a program needs of the user's environment: no proxy settings, no secrets."""
-    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ", "TMPDIR") if key in os.environ}
+        telemetry = ServerTelemetry(servers.jaeger, servers.prometheus, name)
+        stores = LocalStores(name, servers.postgres, Topics(servers.kafka.direct) if servers.kafka else None)
+        yield LocalCell(name, wiring, network, processes, telemetry, stores)
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

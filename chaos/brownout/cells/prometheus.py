@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from brownout.errors import CellError
-from brownout.recording import Series
+from brownout.recording import SCRAPE_S, Series
 
 __all__ = ["Prometheus"]
 
@@ -52,7 +52,7 @@ class Prometheus:
         """The samples of a cell, at the times they were scraped, but for those named in ``LEFT_OUT``.
 
         Waits, at most ``ARRIVAL_BOUND_S``, until all targets of the cell were scraped after ``to_ns``. Samples
-        that are not a number are left out.
+        that are no finite number are left out.
 
         Args:
             cell: the value of the label ``cell``.
@@ -68,6 +68,16 @@ class Prometheus:
         series = [Series(each["metric"], _points(each["values"])) for each in found]
         return [each for each in series if each.points]
 
+    async def evaluate(self, query: str, from_ns: int, to_ns: int) -> list[Series]:
+        """What a query comes to at each `SCRAPE_S` of a time; points that are no finite number are left out.
+
+        Raises:
+            CellError: it is no query, or the server did not answer.
+        """
+        form = {"query": query, "start": f"{from_ns / 1e9:.3f}", "end": f"{to_ns / 1e9:.3f}", "step": f"{SCRAPE_S:g}"}
+        found = [Series(each["metric"], _points(each["values"])) for each in await self._post("query_range", form)]
+        return [each for each in found if each.points]
+
     async def _scraped(self, cell: str, at_s: float) -> None:
         """Wait for the samples of ``at_s``; a cell without targets is waited for as well, in vain."""
         deadline = asyncio.get_running_loop().time() + ARRIVAL_BOUND_S
@@ -78,17 +88,19 @@ class Prometheus:
             await asyncio.sleep(POLL_S)
 
     async def _query(self, query: str, at_s: float | None = None) -> list[dict[str, Any]]:
-        form = {"query": query} if at_s is None else {"query": query, "time": f"{at_s:.3f}"}
+        return await self._post("query", {"query": query} if at_s is None else {"query": query, "time": f"{at_s:.3f}"})
+
+    async def _post(self, what: str, form: dict[str, str]) -> list[dict[str, Any]]:
         try:
-            async with self._session.post("/api/v1/query", data=form) as response:
+            async with self._session.post(f"/api/v1/{what}", data=form) as response:
                 body = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise CellError("prometheus", f"{self.address} does not answer: {error!r}") from error
         if not response.ok:
-            raise CellError("prometheus", f"{query}: status {response.status}, {body[:200].decode()}")
+            raise CellError("prometheus", f"{form['query']}: status {response.status}, {body[:200].decode()}")
         return msgspec.json.decode(body, type=_Answer).data.result
 
 
 def _points(values: list[list[Any]]) -> list[tuple[float, float]]:
     points = [(float(at), float(value)) for at, value in values]
-    return [point for point in points if not math.isnan(point[1])]
+    return [point for point in points if math.isfinite(point[1])]  # JSON has no others

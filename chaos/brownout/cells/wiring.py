@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from brownout.topology import EDGE_SERVERS, Edge, Service, Topology
+from brownout.servers import Listener
+from brownout.topology import EDGE_SERVERS, HARNESS, Edge, Service, Topology
 
-__all__ = ["HARNESS", "Instance", "Proxy", "Wiring", "wire"]
-
-HARNESS = "brownout"
-"""The caller under whose name the harness's own proxies go."""
+__all__ = ["Instance", "Proxy", "Wiring", "wire"]
 
 
 class Proxy(msgspec.Struct, frozen=True):
@@ -23,7 +21,7 @@ class Proxy(msgspec.Struct, frozen=True):
         name: ``<cell>.<caller>.<callee>.<protocol>.<instance>``.
         listen: where callers reach it.
         upstream: the callee's own address.
-        protocol: ``http``, ``postgres`` or ``consul``.
+        protocol: a server's name, ``http``, or the name of a service's port.
         path: what a canary asks; empty where the protocol has no paths.
     """
 
@@ -36,7 +34,7 @@ class Proxy(msgspec.Struct, frozen=True):
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """One process of a service: its name, address, program and environment."""
+    """One process of a service: its name, addresses, program and environment."""
 
     service: str
     number: int
@@ -65,6 +63,7 @@ def wire(
     services: tuple[str, ...],
     free_address: Callable[[], str],
     servers: Mapping[str, str],
+    listener: Callable[[], Listener],
     *,
     instances: Mapping[str, int] | None = None,
     environment: Mapping[str, Mapping[str, str]] | None = None,
@@ -77,12 +76,31 @@ def wire(
         services: those that run; all that they call are among them.
         free_address: gives a free ``host:port`` at each call.
         servers: addresses of the servers by name; ``otlp`` takes spans.
+        listener: takes one of the Kafka broker's, for an edge to it.
         instances: how many of a service, where it differs from the topology.
         environment: settings of services, over those of the topology.
     """
     counts = {name: (instances or {}).get(name, topology.services[name].instances) for name in services}
-    listens = {name: [free_address() for _ in range(count)] for name, count in counts.items()}
-    proxies = _proxies(topology, cell, listens, free_address, servers)
+    listens = {
+        f"{name}:{port}" if port else name: [free_address() for _ in range(count)]
+        for name, count in counts.items()
+        for port in ("", *topology.services[name].ports)
+    }
+    edges = [edge for name in services for edge in topology.edges_of(name)]
+    edges = [edge for edge in edges if edge.service in (*services, *EDGE_SERVERS)]
+    edges += [Edge(HARNESS, name) for name in services]
+    proxies = tuple(
+        Proxy(
+            edge,
+            f"{cell}.{edge.caller}.{edge.service}.{_protocol(edge)}.{number}",
+            listen,
+            upstream,
+            _protocol(edge),
+            topology.services[edge.service].health if _protocol(edge) == "http" else "",
+        )
+        for edge in edges
+        for number, (listen, upstream) in enumerate(_routes(edge, listens, free_address, servers, listener))
+    )
     running = tuple(
         _instance(topology, cell, name, number, listens, proxies, servers, (environment or {}).get(name, {}))
         for name in services
@@ -93,8 +111,8 @@ def wire(
 
 
 def database_of(cell: str, service: str) -> str:
-    """The name of a service's database in a cell."""
-    return f"{cell}_{service}".replace("-", "_")
+    """The name of a service's database in a cell: neither name has a ``_``, and both fit into Postgres's 63 bytes."""
+    return f"{cell}_{service}"
 
 
 def _names(topology: Topology, service: str, word: str) -> bool:
@@ -102,28 +120,25 @@ def _names(topology: Topology, service: str, word: str) -> bool:
     return any(f"{{{word}}}" in value for value in values)
 
 
-def _proxies(
-    topology: Topology,
-    cell: str,
+def _protocol(edge: Edge) -> str:
+    if edge.callee in EDGE_SERVERS:
+        return edge.callee
+    return edge.port or "http"
+
+
+def _routes(
+    edge: Edge,
     listens: Mapping[str, list[str]],
     free_address: Callable[[], str],
     servers: Mapping[str, str],
-) -> tuple[Proxy, ...]:
-    def proxies_to(edge: Edge) -> list[Proxy]:
-        if edge.callee in EDGE_SERVERS:
-            protocol, upstreams, path = edge.callee, [servers[edge.callee]], ""
-        else:
-            protocol, upstreams = "http", listens[edge.callee]
-            path = topology.services[edge.callee].health
-        prefix = f"{cell}.{edge.caller}.{edge.callee}.{protocol}"
-        return [
-            Proxy(edge, f"{prefix}.{number}", free_address(), upstream, protocol, path)
-            for number, upstream in enumerate(upstreams)
-        ]
-
-    edges = [Edge(name, callee) for name in listens for callee in topology.callees(name)]
-    edges += [Edge(HARNESS, name) for name in listens]
-    return tuple(proxy for edge in edges for proxy in proxies_to(edge))
+    listener: Callable[[], Listener],
+) -> list[tuple[str, str]]:
+    """Where each proxy of an edge listens, and what is behind it."""
+    if edge.callee == "kafka":
+        taken = listener()  # clients follow what the broker advertises: the proxy has to be there
+        return [(taken.advertised, taken.upstream)]
+    upstreams = [servers[edge.callee]] if edge.callee in EDGE_SERVERS else listens[edge.callee]
+    return [(free_address(), upstream) for upstream in upstreams]
 
 
 def _instance(
@@ -144,7 +159,8 @@ def _instance(
         "cell": cell,
         "instance": f"{name}-{number}",
         "listen": listens[name][number],
-        "advertise": json.dumps(_tagged_addresses(name, number, proxies)),
+        **{f"listen-{port}": listens[f"{name}:{port}"][number] for port in service.ports},
+        "advertise": json.dumps(_tagged_addresses(service, name, number, listens, proxies)),
         "database": database_of(cell, name),
         "otlp": servers["otlp"],
     }
@@ -159,14 +175,23 @@ def _instance(
     )
 
 
-def _tagged_addresses(callee: str, number: int, proxies: tuple[Proxy, ...]) -> dict[str, dict[str, str | int]]:
-    """Consul's tagged addresses of an instance: one a caller, that caller's proxy to it."""
+def _tagged_addresses(
+    service: Service, name: str, number: int, listens: Mapping[str, list[str]], proxies: tuple[Proxy, ...]
+) -> dict[str, dict[str, str | int]]:
+    """Consul's tagged addresses of an instance: its named ports, and for each caller that caller's proxy to it."""
     tagged: dict[str, dict[str, str | int]] = {}
+    for port in service.ports:
+        tagged[port] = _address(listens[f"{name}:{port}"][number])
     for proxy in proxies:
-        if proxy.edge.callee == callee and proxy.name.endswith(f".{number}"):
-            host, _, port = proxy.listen.rpartition(":")
-            tagged[f"via-{proxy.edge.caller}"] = {"Address": host, "Port": int(port)}
+        if proxy.edge.service == name and proxy.name.endswith(f".{number}"):
+            prefix = f"{proxy.edge.port}-" if proxy.edge.port else ""
+            tagged[f"{prefix}via-{proxy.edge.caller}"] = _address(proxy.listen)
     return tagged
+
+
+def _address(text: str) -> dict[str, str | int]:
+    host, _, port = text.rpartition(":")
+    return {"Address": host, "Port": int(port)}
 
 
 def _fill(text: str, words: Mapping[str, str]) -> str:

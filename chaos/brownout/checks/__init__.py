@@ -1,11 +1,11 @@
 """Standing checks: what every recording has to show before any ruling on it means something."""
 
-from brownout.checks import faults_acted, finished, load_offered, sampled, steady
+from brownout.checks import faults_acted, finished, load_offered, punctual, sampled, steady
 from brownout.recording import Recording
 
 __all__ = ["missing_evidence", "missing_recovery"]
 
-_EVIDENCE = (finished.check, steady.check_before, faults_acted.check, load_offered.check, sampled.check)
+_EVIDENCE = (finished.check, steady.check_before, faults_acted.check, load_offered.check, punctual.check, sampled.check)
 
 
 def missing_evidence(recording: Recording) -> list[str]:

@@ -14,7 +14,8 @@ LATE_SHARE = 0.01
 
 def check(recording: Recording) -> str | None:
     """How much was late or dropped when it was too much; None when the load was offered as it should."""
-    requests = [one for one in recording.history.requests() if "due_ns" in one.invoked.detail]
+    sent = [*recording.history.requests(), *recording.history.operations("watch")]
+    requests = [one for one in sent if "due_ns" in one.invoked.detail]
     late = [one for one in requests if _lateness_s(one) > LATE_S]
     dropped = [event for event in recording.history.alone("load") if event.detail.get("dropped")]
     due = len(requests) + len(dropped)

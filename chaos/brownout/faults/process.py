@@ -1,4 +1,4 @@
-"""Faults of a service's processes: killed, or asked to end."""
+"""Faults of a service's processes: killed, one or all of them, or asked to end."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ import msgspec
 
 from brownout.cell import Bite, Cell
 
-__all__ = ["Killed", "Terminated"]
+__all__ = ["Killed", "Lost", "Terminated"]
 
 DRAIN_S = 35.0
 """How long the end of a terminated process is waited for: clause 6.6 grants it 30 s."""
@@ -42,6 +42,29 @@ class Killed(msgspec.Struct, frozen=True, tag="killed"):
         return Bite(all("exit_code" in end for end in ends), f"{len(ends)} ended", {"instances": ends})
 
 
+class Lost(msgspec.Struct, frozen=True, tag="lost"):
+    """One instance is killed and stays dead, while the others run; it is started again afterwards."""
+
+    service: str
+    instance: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.service}-{self.instance} killed"
+
+    @asynccontextmanager
+    async def injected(self, cell: Cell) -> AsyncIterator[dict[str, Any]]:
+        """Kill the instance; start it again."""
+        try:
+            yield await cell.processes.kill(self.service, self.instance)
+        finally:
+            await cell.processes.start(self.service, self.instance)
+
+    async def bites(self, cell: Cell) -> Bite:
+        """The process has ended."""
+        end = await cell.processes.exited(self.service, self.instance, within_s=1)
+        return Bite("exit_code" in end, "ended" if end else "still running", end)
+
+
 class Terminated(msgspec.Struct, frozen=True, tag="terminated"):
     """One instance is sent SIGTERM and left to end by itself; it is started again afterwards."""
 
@@ -61,7 +84,11 @@ class Terminated(msgspec.Struct, frozen=True, tag="terminated"):
             await cell.processes.start(self.service, self.instance)
 
     async def bites(self, cell: Cell) -> Bite:
-        """The process ended, or outlived what a drain may take: either way the signal was there to be seen."""
+        """The process ended after the signal, or outlived what a drain may take; it ran when the signal came."""
         end = await cell.processes.exited(self.service, self.instance, within_s=DRAIN_S)
-        seen = "exit code {exit_code} after {after_s:.2f} s".format(**end) if "exit_code" in end else "still running"
+        if "exit_code" not in end:
+            return Bite(bit=True, seen="still running", detail=end)
+        seen = "exit code {exit_code} after {after_s:.2f} s".format(**end)
+        if end["after_s"] < 0:
+            return Bite(bit=False, seen=f"{seen}: it had ended before the signal", detail=end)
         return Bite(bit=True, seen=seen, detail=end)

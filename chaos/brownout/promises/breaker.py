@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from brownout.faults import Latency, Outage
+from brownout.faults import Latency, Outage, Terminated
 from brownout.history import Operation
 from brownout.promises.evidence import (
     at_once,
@@ -15,6 +15,7 @@ from brownout.promises.evidence import (
     traces_at,
 )
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
+from brownout.promises.stages import carried_bytes, failures, in_one_window, passed, within_window
 from brownout.promises.trips import Trips
 from brownout.recording import Recording
 from brownout.scenario import Bytes, Calls, Hold, Scenario, Step, Wait, Watch
@@ -34,13 +35,14 @@ TRIAL_LATENCY_MS = 2000
 
 TRIAL_CALLS = 20
 CLOSED_CALLS = 10
+"""Where no trip follows that needs another number of successes."""
 
 
 class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
     """A caller stops calling a callee that keeps failing (clause 6.2; the semantics of sony/gobreaker).
 
     The journey has to be one request at the caller's own port that calls the callee once, and that fails when the
-    callee does.
+    callee does. In the end the caller is asked to end and started again, or its breaker would stay open.
 
     Attributes:
         edge: whose breaker it is.
@@ -55,30 +57,27 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
     half_open_requests: Count
 
     def scenario(self, topology: Topology) -> Scenario:
-        """Failures just below the boundary, then exactly at it; the open time on a healthy edge; the trial."""
+        """What must not trip it, what just does, the open time on a healthy edge, the trial, and a trip by the ratio.
+
+        Each number has its stage: `below` the trip there are too few calls, then too small a share of failures; the
+        fewest calls trip it, spread over nearly all of a window; closed again, the exact share trips it.
+        """
         edge = self._edge_in(topology)
-        side = Watch("side", edge.callee, topology.services[edge.callee].health, every_s=1.0, aside=True)
-        passing, failing = self.trips.boundary()
-        silence = Wait(self.trips.interval_s + MARGIN_S)
+        trips, below = self.trips, self.trips.below()
+        silence = Wait(trips.interval_s + MARGIN_S)
         steps = (
             silence,
-            *self._script(edge, "below", passing, failing - 1),
-            self._calls("below: after", 1),
+            *self._failures(edge, "too few", trips.too_few),
+            self._calls("below: passing", below.passing),
+            *self._failures(edge, "below: failing", below.failing),
+            self._calls("below: after", trips.requests),
             silence,
-            *self._script(edge, "trip", passing, failing),
-            Bytes(edge),
-            Hold(
-                side,
-                (
-                    self._calls("open", self._open_calls, every_s=1.0),
-                    Wait(self.open_s - MARGIN_S, since="trip: failing"),
-                    self._calls("open: last", 1),
-                ),
-            ),
-            Bytes(edge),
-            Wait(self.open_s + MARGIN_S, since="trip: failing"),
+            *self._failures(edge, "trip", trips.requests, every_s=self._spread_s),
+            *self._open_steps(edge, topology.services[edge.service].health),
+            Wait(self.open_s + MARGIN_S, since="trip"),
             Hold(Latency(edge, TRIAL_LATENCY_MS), (self._calls("half-open", self._trial_calls, together=True),)),
-            self._calls("closed", CLOSED_CALLS, together=True),
+            self._calls("closed", self._closed_calls, together=True),
+            *self._again_steps(edge),
         )
         services = topology.reached_from({edge.caller})
         return Scenario(self.name, self.journey, steps, services, environment=self.environment)
@@ -86,11 +85,16 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
     def _edge_in(self, topology: Topology) -> Edge:
         with key("edge"):
             edge = topology.edge(self.edge)
-            topology.service(edge.callee)
+            topology.service(edge.service)
         with key("open_s"):
             if self.open_s <= 2 * MARGIN_S:
                 raise ValueError(f"times of {2 * MARGIN_S:g} s and less cannot be measured")
         return edge
+
+    @property
+    def _spread_s(self) -> float:
+        """From one call of the trip to the next."""
+        return max(0.0, self.trips.interval_s - 2 * MARGIN_S) / max(1, self.trips.too_few)
 
     @property
     def _open_calls(self) -> int:
@@ -100,82 +104,87 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
     def _trial_calls(self) -> int:
         return max(TRIAL_CALLS, 2 * self.half_open_requests)
 
+    @property
+    def _closed_calls(self) -> int:
+        reached = self.trips.reached()
+        return reached.passing if reached else CLOSED_CALLS
+
     def _calls(self, name: str, count: int, *, every_s: float = 0.0, together: bool = False) -> Calls:
         return Calls(name, self.journey, count, every_s=every_s, together=together)
 
-    def _script(self, edge: Edge, stage: str, passing: int, failing: int) -> tuple[Step, ...]:
-        """Successes, then failures; none where none are asked for."""
-        steps: list[Step] = []
-        if passing:
-            steps.append(self._calls(f"{stage}: passing", passing))
-        if failing:
-            steps.append(Hold(Outage(edge), (self._calls(f"{stage}: failing", failing),)))
-        return tuple(steps)
+    def _failures(self, edge: Edge, stage: str, count: int, *, every_s: float = 0.0) -> tuple[Step, ...]:
+        """Calls during an outage; none where none are asked for."""
+        return (Hold(Outage(edge), (self._calls(stage, count, every_s=every_s),)),) if count else ()
+
+    def _open_steps(self, edge: Edge, health: str) -> tuple[Step, ...]:
+        """Calls on the healthy edge until shortly before it may be half-open, between two counts of bytes."""
+        side = Watch("side", edge.service, health, every_s=1.0, aside=True)
+        calls = (
+            self._calls("open", self._open_calls, every_s=1.0),
+            Wait(self.open_s - MARGIN_S, since="trip"),
+            self._calls("open: last", 1),
+        )
+        return Bytes(edge), Hold(side, calls), Bytes(edge)
+
+    def _again_steps(self, edge: Edge) -> tuple[Step, ...]:
+        """The trip by the ratio, in the window that closing has opened; and a caller with a new breaker."""
+        reached = self.trips.reached()
+        if reached is None:
+            return ()
+        restart = Hold(Terminated(edge.caller), ())
+        return *self._failures(edge, "again", reached.failing), self._calls("again: after", 1), restart
 
     def examine(self, recording: Recording) -> Verdict:
         """Stage by stage, in the order in which they were performed."""
         edge = edge_of(self.edge)
-        passing, failing = self.trips.boundary()
-        self._not_below(recording, edge, passing, failing - 1)
-        trip = self._stage(recording, edge, "trip", passing, failing)[-1]
+        below = self._not_below(recording, edge)
+        trip = failures(recording, edge, "trip", self.trips.requests)
+        in_one_window(recording, trip, self.trips.interval_s)
         slowest, last = self._open(recording, edge, trip)
-        self._half_open(recording, edge, trip)
+        self._half_open(recording, edge, trip[-1])
         self._closed(recording, edge)
+        again = self._again(recording, edge)
         calls, trial = self._open_calls + 1, self._trial_calls
-        for_s = seconds(trip.sent_ns, last.sent_ns)
         return self.kept(
-            f"tripped by call {passing + failing}, refused {calls} of {calls} in {for_s:.1f} s while nothing "
-            f"reached {edge.callee}, half-open let {self.half_open_requests} of {trial} pass, closed",
+            f"{below}; tripped by call {len(trip)} after {_spread_of(trip):.1f} s, refused {calls} of {calls} in "
+            f"{seconds(trip[-1].sent_ns, last.sent_ns):.1f} s while nothing reached {edge.service}, "
+            f"half-open let {self.half_open_requests} of {trial} pass, closed{again}",
             Figure("refused", calls, "calls", f"all of {calls}"),
             slowest,
             Figure("half-open let pass", self.half_open_requests, "calls", f"exactly {self.half_open_requests}"),
         )
 
-    def _stage(self, recording: Recording, edge: Edge, stage: str, passing: int, failing: int) -> list[Operation]:
-        """The calls of one window, which the script has to have met: successes, then failures, after a silence."""
-        good = phase(recording, f"{stage}: passing", passing) if passing else []
-        bad = phase(recording, f"{stage}: failing", failing) if failing else []
-        calls = [*good, *bad]
-        if not calls:
-            return calls
-        entered_at(calls, edge.caller)
-        self._fits_window(recording, calls)
-        if lost := [call for call in good if not call.ok]:
-            raise NoEvidenceError(f"a call failed with {told(lost[0])} before the outage")
-        if served := [call for call in bad if call.ok]:
-            raise NoEvidenceError(
-                f"{len(served)} of {len(bad)} calls succeeded during the outage of {edge}: "
-                "the journey does not use the edge"
-            )
-        unseen = {call.trace_id for call in good} - traces_at(recording, good, edge.callee)
-        if unseen:
-            raise NoEvidenceError(f"{len(unseen)} calls that passed show no span of {edge.callee}")
-        return calls
+    def _not_below(self, recording: Recording, edge: Edge) -> str:
+        """Neither too few calls nor too small a share of failures trips it."""
+        script, few = self.trips.below(), self.trips.too_few
+        first = failures(recording, edge, "too few", few)
+        passing, refused = passed(recording, edge, "below: passing", script.passing)
+        entered_at([*first, *passing], edge.caller)
+        if refused:
+            raise self._too_soon(first, passing, refused)
+        failing = failures(recording, edge, "below: failing", script.failing)
+        failed, window = [*first, *failing], [*first, *passing, *failing]
+        in_one_window(recording, window, self.trips.interval_s)
+        after, refused = passed(recording, edge, "below: after", self.trips.requests)
+        if refused:
+            raise self._too_soon(failed, [*window, *after], refused)
+        return f"not tripped by {len(failed)} failures in {len(window)} calls"
 
-    def _fits_window(self, recording: Recording, calls: list[Operation]) -> None:
-        first, last = calls[0], calls[-1]
-        before = [one.answered_ns or one.sent_ns for one in recording.history.requests() if one.sent_ns < first.sent_ns]
-        silent_s = seconds(max(before), first.sent_ns) if before else float("inf")
-        if silent_s <= self.trips.interval_s:
-            raise NoEvidenceError(f"only {silent_s:.1f} s of silence before the first call of a window")
-        took_s = seconds(first.sent_ns, last.answered_ns or last.sent_ns)
-        if took_s >= self.trips.interval_s:
-            raise NoEvidenceError(f"the calls of one window took {took_s:.1f} s: the machine is too slow")
+    def _too_soon(self, failed: list[Operation], calls: list[Operation], refused: Operation) -> Exception:
+        """A call on the healthy edge was refused: what came before has tripped it, if there was anything."""
+        before = [*failed, *(call for call in calls if call.sent_ns < refused.sent_ns and call not in failed)]
+        if not failed:
+            return NoEvidenceError(f"a call failed with {told(refused)} before the outage")
+        return BrokenError(
+            f"{len(failed)} failures in {len(before)} calls: the next call, on the healthy edge, ended with "
+            f"{told(refused)}; promised to trip {self.trips} and not before",
+            [refused],
+        )
 
-    def _not_below(self, recording: Recording, edge: Edge, passing: int, failing: int) -> None:
-        calls = self._stage(recording, edge, "below", passing, failing)
-        after = phase(recording, "below: after", 1)[0]
-        if calls and not after.ok:
-            raise BrokenError(
-                f"{failing} failures in {len(calls)} calls: the next call, on the healthy edge, ended with "
-                f"{told(after)}; promised to trip {self.trips} and not before",
-                [after],
-            )
-
-    def _open(self, recording: Recording, edge: Edge, trip: Operation) -> tuple[Figure, Operation]:
+    def _open(self, recording: Recording, edge: Edge, trip: list[Operation]) -> tuple[Figure, Operation]:
         """While it is open every call is refused, and none reaches the callee, which answers others meanwhile."""
         calls = phase(recording, "open", self._open_calls) + phase(recording, "open: last", 1)
-        end_ns = trip.sent_ns + int(self.open_s * 1e9)
+        end_ns = trip[-1].sent_ns + int(self.open_s * 1e9)
         late = [call for call in calls if (call.answered_ns or end_ns) >= end_ns]
         if first := next((call for call in calls if call not in late and call.ok), None):
             raise self._passed(recording, edge, trip, calls, first)
@@ -188,41 +197,40 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
         self._nothing_reached(recording, edge, trip, calls)
         return at_once(calls, REFUSED_WITHIN_S), calls[-1]
 
-    def _nothing_reached(self, recording: Recording, edge: Edge, trip: Operation, calls: list[Operation]) -> None:
+    def _nothing_reached(self, recording: Recording, edge: Edge, trip: list[Operation], calls: list[Operation]) -> None:
         """Both counts have to say so: spans of the callee, and bytes on the edge."""
-        reached = traces_at(recording, calls, edge.callee)
-        carried = _carried(recording, edge)
+        reached = traces_at(recording, calls, edge.service)
+        carried = carried_bytes(recording, edge)
         if bool(reached) != bool(carried):
             raise NoEvidenceError(
-                f"the counts disagree: {len(reached)} refused calls have spans of {edge.callee}, "
+                f"the counts disagree: {len(reached)} refused calls have spans of {edge.service}, "
                 f"and {edge} carried {carried} bytes"
             )
         if first := next((call for call in calls if call.trace_id in reached), None):
             raise self._passed(recording, edge, trip, calls, first)
 
     def _passed(
-        self, recording: Recording, edge: Edge, trip: Operation, calls: list[Operation], first: Operation
+        self, recording: Recording, edge: Edge, trip: list[Operation], calls: list[Operation], first: Operation
     ) -> BrokenError:
-        passing, failing = self.trips.boundary()
-        number, after_s = calls.index(first) + 1, seconds(trip.sent_ns, first.sent_ns)
-        reached = bool(traces_at(recording, [first], edge.callee))
-        did = f"reached {edge.callee}" if reached else f"was answered {told(first)}"
+        number, after_s = calls.index(first) + 1, seconds(trip[-1].sent_ns, first.sent_ns)
+        reached = bool(traces_at(recording, [first], edge.service))
+        did = f"reached {edge.service}" if reached else f"was answered {told(first)}"
         if number == 1:
             return BrokenError(
-                f"{failing} failures in {passing + failing} calls did not trip it: the next call {did}; "
-                f"promised to trip {self.trips}",
-                [first, trip],
+                f"{len(trip)} failures in {len(trip)} calls over {_spread_of(trip):.1f} s did not trip it: "
+                f"the next call {did}; promised to trip {self.trips} within {self.trips.interval_s:g} s",
+                [first, trip[-1]],
             )
         return BrokenError(f"call {number} {did} {after_s:.1f} s after the trip, promised {self.open_s:g} s", [first])
 
     def _side_answered(self, recording: Recording, edge: Edge, calls: Sequence[Operation]) -> None:
         answers = [one for one in recording.history.operations("watch", "side") if one.completed is not None]
         if not answers:
-            raise NoEvidenceError(f"nobody asked {edge.callee} on the side while it was open")
+            raise NoEvidenceError(f"nobody asked {edge.service} on the side while it was open")
         if silent := [answer for answer in answers if not answer.ok]:
             after_s = seconds(calls[0].sent_ns, silent[0].sent_ns)
             raise NoEvidenceError(
-                f"{edge.callee} itself gave {told(silent[0])} on the side, {after_s:.1f} s after the first refusal"
+                f"{edge.service} itself gave {told(silent[0])} on the side, {after_s:.1f} s after the first refusal"
             )
 
     def _half_open(self, recording: Recording, edge: Edge, trip: Operation) -> None:
@@ -236,22 +244,22 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
             raise NoEvidenceError("a trial call was sent after another had ended: the machine is too slow")
         if len(traces_at(recording, calls, edge.caller)) < len(calls):
             raise NoEvidenceError(f"not all trial calls have a span of {edge.caller}")
-        reached = requests_at(recording, calls, edge.callee)
+        reached = requests_at(recording, calls, edge.service)
         if reached < len(passed):
-            raise NoEvidenceError(f"{len(passed)} trial calls passed, only {reached} have a span of {edge.callee}")
+            raise NoEvidenceError(f"{len(passed)} trial calls passed, only {reached} have a span of {edge.service}")
         if not reached:
             raise BrokenError(
                 f"{since_s:.1f} s after the trip no call was let through, promised after {self.open_s:g} s", calls[:1]
             )
         if not reached == len(passed) == self.half_open_requests:
             raise BrokenError(
-                f"half-open let {reached} of {len(calls)} calls reach {edge.callee}, {len(passed)} succeeded; "
+                f"half-open let {reached} of {len(calls)} calls reach {edge.service}, {len(passed)} succeeded; "
                 f"promised exactly {self.half_open_requests}",
                 passed,
             )
 
     def _closed(self, recording: Recording, edge: Edge) -> None:
-        calls = phase(recording, "closed", CLOSED_CALLS)
+        calls = phase(recording, "closed", self._closed_calls)
         if lost := [call for call in calls if not call.ok]:
             raise BrokenError(
                 f"{len(lost)} of {len(calls)} calls failed after {self.half_open_requests} successes on trial, "
@@ -259,19 +267,27 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
                 lost,
             )
 
+    def _again(self, recording: Recording, edge: Edge) -> str:
+        """The exact share of failures trips it, in the window that began when it closed."""
+        script = self.trips.reached()
+        if script is None:
+            return ""
+        failing = failures(recording, edge, "again", script.failing)
+        trial = phase(recording, "half-open", self._trial_calls)
+        closed_ns = min(call.answered_ns or call.sent_ns for call in trial if call.ok)
+        within_window(closed_ns, failing, self.trips.interval_s)
+        _, refused = passed(recording, edge, "again: after", 1)
+        told_as = f"{script.failing} failures in {script.calls} calls"
+        if refused is None:
+            raise BrokenError(
+                f"{told_as} did not trip it: the next call reached {edge.service}; promised to trip {self.trips}",
+                [*phase(recording, "again: after", 1), failing[-1]],
+            )
+        if refused.status is None:
+            raise NoEvidenceError(f"after {told_as} nobody answered: {told(refused)}")
+        return f", tripped by {told_as}"
 
-def _carried(recording: Recording, edge: Edge) -> int:
-    """Bytes that the edge carried between its two readings.
 
-    Raises:
-        NoEvidenceError: it was not read twice, or had carried nothing before, when calls had passed.
-    """
-    totals = [
-        event.detail.get("upstream", 0) + event.detail.get("downstream", 0)
-        for event in recording.history.alone("bytes", str(edge))
-    ]
-    if len(totals) != 2:  # noqa: PLR2004 - before and after
-        raise NoEvidenceError(f"the bytes of {edge} were read {len(totals)} times instead of twice")
-    if not totals[0]:
-        raise NoEvidenceError(f"{edge} carried no bytes when calls passed: they go another way, or are not counted")
-    return int(totals[1] - totals[0])
+def _spread_of(calls: Sequence[Operation]) -> float:
+    """The seconds from the first call to the last."""
+    return seconds(calls[0].sent_ns, calls[-1].sent_ns)

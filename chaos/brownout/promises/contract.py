@@ -2,7 +2,8 @@
 
 import runpy
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -14,15 +15,36 @@ from brownout.files import parse_toml, read_text
 from brownout.journeys import Journey, Request, requests_journey
 from brownout.promises.breaker import CircuitBreaker
 from brownout.promises.deadline import Deadline
+from brownout.promises.discovery import Discovery
+from brownout.promises.events import Events
 from brownout.promises.health import Health
-from brownout.promises.promise import WrongKeyError
+from brownout.promises.isolation import Isolation
+from brownout.promises.metric import Metric
+from brownout.promises.mild import MildTrouble
+from brownout.promises.promise import Stated, WrongKeyError, key
 from brownout.promises.rate_limit import RateLimit
+from brownout.promises.recovery import Recovery
 from brownout.promises.shutdown import GracefulShutdown
+from brownout.promises.tracing import Tracing
+from brownout.scenario import LONGEST_S, Scenario
 from brownout.topology import Topology
 
-__all__ = ["JOURNEYS_FILE", "Contract", "Kind", "parse_contract", "read_contract", "read_journeys"]
+__all__ = ["JOURNEYS_FILE", "Contract", "Kind", "fitted", "parse_contract", "read_contract", "read_journeys"]
 
-Kind: TypeAlias = CircuitBreaker | Deadline | RateLimit | Health | GracefulShutdown
+Kind: TypeAlias = (
+    CircuitBreaker
+    | Deadline
+    | Discovery
+    | Events
+    | GracefulShutdown
+    | Health
+    | Isolation
+    | Metric
+    | MildTrouble
+    | RateLimit
+    | Recovery
+    | Tracing
+)
 """Every kind of promise. A new one is a file beside this one, and a word here."""
 
 Requests = Annotated[tuple[Request, ...], Meta(min_length=1)]
@@ -64,30 +86,62 @@ def parse_contract(text: str, name: str, topology: Topology, journeys: Mapping[s
         FileError: a key is unknown or missing, a value is out of bounds, or names what is not there.
     """
     contract = parse_toml(text, name, Contract)
+    known = None if journeys is None else {*journeys, *contract.journeys}
     seen: set[str] = set()
+    scenarios: dict[str, Scenario] = {}
     for index, promise in enumerate(contract.promises):
         where = f"{name}: promise[{index}]"
         if promise.name in seen:
             raise FileError(f"{where}.name", f"there is another promise {promise.name!r}")
         seen.add(promise.name)
-        _check_fit(promise, topology, where)
-        if journeys is not None and promise.journey not in {*journeys, *contract.journeys}:
-            raise FileError(f"{where}.journey", _unknown(promise.journey, {*journeys, *contract.journeys}))
+        if isinstance(promise, Stated):
+            scenarios[promise.name] = fitted(promise, topology, known, where)
+    for index, promise in enumerate(contract.promises):
+        if isinstance(promise, Metric):
+            with _told(f"{name}: promise[{index}]"):
+                promise.check_fit(scenarios)
     return contract
 
 
-def _check_fit(promise: Kind, topology: Topology, where: str) -> None:
+def fitted(promise: Stated, topology: Topology, known: Collection[str] | None, where: str) -> Scenario:
+    """A promise's scenario, if all that it names is there.
+
+    Args:
+        promise: what is to be put to the test.
+        topology: what its edges and services have to be in.
+        known: what its journeys have to be among; None: whatever they are.
+        where: the file and the promise's place in it, for the error.
+
+    Raises:
+        FileError: something is not there, or the scenario would last longer than any may.
+    """
     for service in promise.environment:
         if service not in topology.services:
-            known = ", ".join(topology.services)
-            raise FileError(f"{where}.environment.{service}", f"no service {service!r}; the topology has {known}")
+            there = ", ".join(topology.services)
+            raise FileError(f"{where}.environment.{service}", f"no service {service!r}; the topology has {there}")
+    with _told(where):
+        with key("services"):
+            for service in promise.services:
+                topology.service(service)
+        scenario = promise.scenario(topology)
+    for journey in scenario.journeys():
+        if known is not None and journey not in known:
+            raise FileError(f"{where}.journey" if journey == promise.journey else where, _unknown(journey, known))
+    if (least_s := scenario.least_s()) > LONGEST_S:
+        raise FileError(where, f"takes {least_s:g} s at the least, and a scenario may last {LONGEST_S:g} s")
+    return scenario
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Tell a wrong key by the place of its promise in the file."""
     try:
-        promise.scenario(topology)
+        yield
     except WrongKeyError as error:
         raise FileError(f"{where}.{error.key}", str(error)) from None
 
 
-def _unknown(journey: str, known: set[str]) -> str:
+def _unknown(journey: str, known: Collection[str]) -> str:
     there = ", ".join(sorted(known)) or f"none; write them in {JOURNEYS_FILE} beside the contract"
     return f"no journey {journey!r}; there are {there}"
 

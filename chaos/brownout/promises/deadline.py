@@ -132,9 +132,9 @@ class Deadline(Stated, frozen=True, kw_only=True, tag="deadline"):
                 f"a call on the healthy edge ended with {told(wrong[0])}, promised to pass: the breaker is not to trip",
                 wrong,
             )
-        if self.trips_for_s and (wrong or requests_at(recording, calls, edge.callee)):
+        if self.trips_for_s and (wrong or requests_at(recording, calls, edge.service)):
             first = wrong[0] if wrong else calls[0]
             sent_s = seconds(calls[0].sent_ns, first.sent_ns)
             raise BrokenError(
-                f"a call reached {edge.callee} {sent_s:.1f} s after the lift, promised a tripped breaker", [first]
+                f"a call reached {edge.service} {sent_s:.1f} s after the lift, promised a tripped breaker", [first]
             )

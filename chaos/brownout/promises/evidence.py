@@ -1,6 +1,7 @@
 """Reading a recording for what a promise needs; where it is not there, there is no evidence."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from brownout.history import Operation
 from brownout.promises.promise import BrokenError, NoEvidenceError
@@ -14,6 +15,7 @@ __all__ = [
     "edge_of",
     "entered_at",
     "phase",
+    "read",
     "requests_at",
     "seconds",
     "told",
@@ -59,6 +61,18 @@ def phase(recording: Recording, name: str, count: int | None = None) -> list[Ope
     if any(operation.completed is None for operation in operations):
         raise NoEvidenceError(f"a request in the phase {name!r} has no end")
     return operations
+
+
+def read(recording: Recording, actor: str, name: str) -> tuple[Operation, list[dict[str, Any]]]:
+    """A reading of rows (``select``) or ``messages`` by its name, and what was read.
+
+    Raises:
+        NoEvidenceError: it was not made, or has no end.
+    """
+    found = recording.history.operations(actor, name)
+    if not found or found[-1].completed is None:
+        raise NoEvidenceError(f"{actor} {name!r} was not read")
+    return found[-1], found[-1].completed.detail["rows"]
 
 
 def entered_at(operations: Iterable[Operation], service: str) -> None:

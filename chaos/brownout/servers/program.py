@@ -10,6 +10,7 @@ import msgspec
 __all__ = [
     "Finding",
     "GoModule",
+    "Jars",
     "Program",
     "Progress",
     "Recipe",
@@ -23,7 +24,7 @@ __all__ = [
 Progress = Callable[[str, str, float | None], None]
 """Told a server's name, what is being done for it, and the fraction done where that is known."""
 
-Source = Literal["PATH", "cache", "release", "build", "wheel"]
+Source = Literal["PATH", "cache", "release", "build", "wheel", "jars"]
 
 NOBODY = 65534
 """The uid that Postgres runs as where the harness is root, which it refuses to be."""
@@ -55,6 +56,16 @@ class GoModule(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     version_variable: str = ""
     version_prefix: str = ""
+
+
+class Jars(msgspec.Struct, frozen=True):
+    """A Java program; ``modules/<server>`` has the pom.xml and the lock of its jars.
+
+    Attributes:
+        java: the oldest Java that runs it.
+    """
+
+    java: tuple[int, ...]
 
 
 class Wheel(msgspec.Struct, frozen=True):
@@ -92,7 +103,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     binary: str
     version: str
-    origin: GoModule | Wheel
+    origin: GoModule | Wheel | Jars
     version_argv: tuple[str, ...]
     at_least: tuple[int, ...]
     cost: str
@@ -113,14 +124,37 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         below = f" and below {dotted(self.below)}" if self.below else ""
         return f"{self.binary} {dotted(self.at_least)} or newer{below}"
 
+    @property
+    def remedy(self) -> str:
+        """What helps where it cannot be made."""
+        if isinstance(self.origin, Jars):
+            return (
+                f"put Java {dotted(self.origin.java)} or newer on PATH, and Maven, or take one off that does not work"
+            )
+        return f"put {self.wanted} on PATH"
+
 
 class Program(msgspec.Struct, frozen=True):
-    """A program that was found or made, and runs here."""
+    """A program that was found or made, and runs here.
+
+    Attributes:
+        name: the server.
+        path: its file.
+        version: its version.
+        source: where it came from.
+        run_by: what runs it, a Java with its class path; empty where the file runs by itself.
+    """
 
     name: str
     path: Path
     version: str
     source: Source
+    run_by: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What its arguments come after."""
+        return self.run_by or (str(self.path),)
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -8,28 +8,33 @@ from pathlib import Path
 from typing import assert_never
 
 from brownout.errors import ServerError
-from brownout.servers import consul, jaeger, postgres, prometheus, toxiproxy
+from brownout.servers import consul, jaeger, kafka, postgres, prometheus, toxiproxy
 from brownout.servers.cache import Cache, cache_folder, open_to_all
 from brownout.servers.go import find_go, get_go
+from brownout.servers.jars import get_jars
+from brownout.servers.java import find_java, get_java, run_by
 from brownout.servers.job import Job
 from brownout.servers.probe import on_path, probe
 from brownout.servers.program import (
     Finding,
     GoModule,
+    Jars,
     Program,
     Progress,
     Recipe,
     Source,
     Wheel,
+    dotted,
 )
 from brownout.servers.releases import Releases
 from brownout.servers.wheel import copy_out, find_package
 
-__all__ = ["NAMES", "RECIPES", "provide", "provision", "survey"]
+__all__ = ["ALWAYS", "NAMES", "RECIPES", "provide", "provision", "survey"]
 
 RECIPES: tuple[Recipe, ...] = (
     toxiproxy.RECIPE,
     postgres.RECIPE,
+    kafka.RECIPE,
     consul.RECIPE,
     prometheus.RECIPE,
     jaeger.RECIPE,
@@ -38,6 +43,9 @@ RECIPES: tuple[Recipe, ...] = (
 
 NAMES: tuple[str, ...] = tuple(recipe.name for recipe in RECIPES)
 
+ALWAYS = frozenset(NAMES) - {"kafka"}
+"""What every run starts; the others only where a topology names them."""
+
 
 def survey() -> tuple[Finding, ...]:
     """What is known of each server's program; starts nothing but the programs' own version commands."""
@@ -45,20 +53,20 @@ def survey() -> tuple[Finding, ...]:
     return tuple(_finding(recipe, cache) for recipe in RECIPES)
 
 
-async def provide(progress: Progress, names: Iterable[str] = NAMES) -> dict[str, Program]:
+async def provide(progress: Progress, names: Iterable[str] = ()) -> dict[str, Program]:
     """Find the servers' programs, or make them: that is minutes the first time, and nothing after.
 
     Args:
         progress: told what is being done for which server.
-        names: the servers.
+        names: the servers that a topology names; those of ``ALWAYS`` come with them.
 
     Returns:
-        the programs by name.
+        the programs by name, which is what `running` starts.
 
     Raises:
         ServerError: one can neither be found nor made.
     """
-    wanted = set(names)
+    wanted = ALWAYS.union(names)
     recipes = tuple(recipe for recipe in RECIPES if recipe.name in wanted)
     return await provision(recipes, Cache(cache_folder()), Releases.from_environment(), progress)
 
@@ -82,8 +90,15 @@ def _find(recipe: Recipe, cache: Cache) -> Program | None:
 
 
 def _cached(recipe: Recipe, cache: Cache) -> Program | None:
-    path = cache.folder / recipe.folder / _inside(recipe)
-    return Program(recipe.name, path, recipe.version, "cache") if path.is_file() else None
+    folder = cache.folder / recipe.folder
+    path, command = folder / _inside(recipe), _run_by(recipe, folder)
+    if not path.is_file() or (isinstance(recipe.origin, Jars) and not command):  # the Java that ran it has gone
+        return None
+    return Program(recipe.name, path, recipe.version, "cache", command)
+
+
+def _run_by(recipe: Recipe, folder: Path) -> tuple[str, ...]:
+    return run_by(recipe.origin, folder) if isinstance(recipe.origin, Jars) else ()
 
 
 def _inside(recipe: Recipe) -> str:
@@ -110,13 +125,13 @@ async def _make(recipe: Recipe, cache: Cache, releases: Releases, lock: int, pro
         raise _unwritable(recipe, cache, error) from None
     tell("ready", 1.0)
     log.unlink(missing_ok=True)
-    return Program(recipe.name, kept / _inside(recipe), version, source)
+    return Program(recipe.name, kept / _inside(recipe), version, source, _run_by(recipe, kept))
 
 
 def _checked(recipe: Recipe, folder: Path) -> str:
     """The version of what was made, once it has shown that it runs."""
     open_to_all(folder)
-    version, unfit = probe(recipe, folder / _inside(recipe))
+    version, unfit = probe(recipe, folder / _inside(recipe), _run_by(recipe, folder))
     if unfit:
         raise ServerError(recipe.name, unfit, "set BROWNOUT_CACHE to a folder from which programs can be run")
     return version
@@ -136,6 +151,10 @@ async def _obtain(job: Job, releases: Releases, folder: Path) -> Source:
             job.tell("copying", None)
             await asyncio.to_thread(copy_out, recipe.name, wheel, folder)
             return "wheel"
+        case Jars() as jars:
+            await get_jars(job, folder)
+            await get_java(job, jars, folder)
+            return "jars"
         case _:
             assert_never(recipe.origin)
 
@@ -167,7 +186,12 @@ def _missing(recipe: Recipe, unfit: str) -> Finding:
             source = "build"
             go = "" if find_go() else ", with a Go that is downloaded for it"
             missing = f"not yet: downloaded or built by the first run ({recipe.cost}{go})"
-            remedy = f"brownout up, or put {recipe.wanted} on PATH"
+            remedy = f"brownout up, or {recipe.remedy}"
+        case Jars() as jars:
+            source = "jars"
+            java = "" if find_java(jars) else f", with a Java {dotted(jars.java)} or newer that is downloaded for it"
+            missing = f"not yet: downloaded by the first run that needs it ({recipe.cost}{java})"
+            remedy = ""
         case _:
             assert_never(recipe.origin)
     note = "; ".join(filter(None, (unfit, recipe.note)))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from brownout.servers import consul, jaeger, postgres, prometheus, toxiproxy
+from brownout.servers import consul, jaeger, kafka, postgres, prometheus, toxiproxy
+from brownout.servers.kafka import KafkaAddresses
 from brownout.servers.program import Program
 from brownout.servers.stage import Stage, persistently
 from brownout.undo.supervisor import Supervisor
@@ -25,6 +26,7 @@ class Addresses(msgspec.Struct, frozen=True):
         otlp: Jaeger's OTLP over HTTP.
         jaeger: Jaeger's query API.
         prometheus: its API.
+        kafka: where the broker is reached; None where no topology names one.
     """
 
     toxiproxy: str
@@ -33,16 +35,17 @@ class Addresses(msgspec.Struct, frozen=True):
     otlp: str
     jaeger: str
     prometheus: str
+    kafka: KafkaAddresses | None = None
 
 
 @asynccontextmanager
 async def running(
     programs: Mapping[str, Program], supervisor: Supervisor, scratch: Path, log: Callable[[str], Path]
 ) -> AsyncIterator[Addresses]:
-    """Hold all servers open; they end with the supervisor.
+    """Hold servers open; they end with the supervisor.
 
     Args:
-        programs: all of them, as `provide` returns them.
+        programs: what `provide` returned; Kafka is started only if it is among them.
         supervisor: starts and ends them.
         scratch: a folder for their files.
         log: the file for the output of a server of that name.
@@ -65,7 +68,22 @@ async def _start_all(programs: Mapping[str, Program], stage: Stage) -> Addresses
             databases = group.create_task(persistently(lambda: postgres.start(programs["postgres"], stage)))
             traces = group.create_task(persistently(lambda: jaeger.start(programs["jaeger"], stage)))
             metrics = group.create_task(observed(proxies, registry))
+            events = group.create_task(_broker(programs, stage))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     otlp, query = traces.result()
-    return Addresses(proxies.result(), registry.result(), databases.result(), otlp, query, metrics.result())
+    return Addresses(
+        toxiproxy=proxies.result(),
+        consul=registry.result(),
+        postgres=databases.result(),
+        otlp=otlp,
+        jaeger=query,
+        prometheus=metrics.result(),
+        kafka=events.result(),
+    )
+
+
+async def _broker(programs: Mapping[str, Program], stage: Stage) -> KafkaAddresses | None:
+    if "kafka" not in programs:
+        return None
+    return await persistently(lambda: kafka.start(programs["kafka"], stage))

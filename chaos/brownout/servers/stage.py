@@ -13,7 +13,7 @@ import msgspec
 
 from brownout.errors import ServerError
 from brownout.servers.program import Program
-from brownout.undo.supervisor import Process, Supervisor
+from brownout.undo import Process, Supervisor
 
 __all__ = ["PortTakenError", "Ready", "Stage", "http", "persistently"]
 
@@ -72,11 +72,13 @@ class Stage(msgspec.Struct, frozen=True):
             PortTakenError: one of its ports is taken.
             ServerError: it ended, or does not answer in time; quotes its last words.
         """
+        if await ready():
+            raise PortTakenError(program.name, "another program answers at its address")
         log = self.log(program.name)
         earlier = log.stat().st_size if log.exists() else 0
         process = await self.supervisor.spawn(
             program.name,
-            [str(program.path), *arguments],
+            [*program.command, *arguments],
             env=self.environment() | dict(env or {}),
             log=log,
             cwd=cwd or self.scratch,
@@ -85,10 +87,11 @@ class Stage(msgspec.Struct, frozen=True):
         )
         try:
             async with asyncio.timeout(READY_S):
-                while not await ready():
-                    said = log.read_bytes()[earlier:].decode(errors="replace").strip()
-                    _check(program, process, said)
+                answers = False
+                while not answers:
                     await asyncio.sleep(POLL_S)
+                    answers = await ready()  # perhaps another program's answer: ours may have been too late
+                    _check(program, process, log.read_bytes()[earlier:].decode(errors="replace").strip())
         except TimeoutError:
             process.signal(signal.SIGKILL)
             cause = f"{program.path} does not answer within {READY_S:g} s"

@@ -1,5 +1,7 @@
 """What undoes a run when its runner is gone: every process the run started is ended, its scratch removed."""
 
-from brownout.undo.supervisor import Process, Supervisor
+from brownout.undo.launcher import Launcher
+from brownout.undo.parent import Process, Starter
+from brownout.undo.supervisor import Supervisor
 
-__all__ = ["Process", "Supervisor"]
+__all__ = ["Launcher", "Process", "Starter", "Supervisor"]

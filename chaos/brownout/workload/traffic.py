@@ -1,7 +1,8 @@
 """Performing journeys: scripted calls and open-model load, every request written to the recorder."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager
 from random import Random
 from secrets import token_hex
 from typing import Any
@@ -10,6 +11,7 @@ from brownout.errors import BrownoutError
 from brownout.history import Operation, Outcome, Recorder
 from brownout.journeys import Journey, Request, Response, with_headers
 from brownout.scenario import Calls, Load
+from brownout.workload.beside import Beside
 from brownout.workload.driver import Driver
 
 __all__ = ["Traffic"]
@@ -64,14 +66,16 @@ class Traffic:
                 raise BrownoutError(f"journey {name}", f"{request.method} {request.path} failed: {_told(operation)}")
             return response
 
-        self._arranged[name] = await _through(journey.arrange(self._random), send)
+        self._arranged[name] = await _through(name, journey.arrange(self._random), send)
 
     async def calls(self, calls: Calls) -> list[Operation]:
         """Perform a script of single calls; all have ended on return."""
         if calls.together:
             due_ns = self._recorder.now_ns()
-            acts = [self._act(calls, "calls", due_ns) for _ in range(calls.count)]
-            return [operation for done in await asyncio.gather(*acts) for operation in done]
+            async with Beside() as acts:
+                done = [acts.begin(self._act(calls, "calls", due_ns)) for _ in range(calls.count)]
+                await acts.ended()
+            return [operation for act in done for operation in act.result()]
         operations: list[Operation] = []
         begin_ns = self._recorder.now_ns()
         for number in range(calls.count):
@@ -80,27 +84,32 @@ class Traffic:
             operations += await self._act(calls, "calls", due_ns)
         return operations
 
-    async def load(self, load: Load) -> None:
-        """Start a journey at each due time until cancelled; then wait for those under way."""
+    @asynccontextmanager
+    async def load(self, load: Load) -> AsyncIterator[None]:
+        """Start a journey at each due time while this is held; leaving waits for those under way.
+
+        When what is done meanwhile fails, they are cut off instead: none sends anything once this is left.
+
+        Raises:
+            BrownoutError: a journey failed; no further one was started.
+        """
+        async with Beside() as journeys:
+            async with Beside() as arrivals:
+                arrivals.begin(self._arrive(load, journeys))
+                yield
+            await journeys.ended(load.timeout_s + 1)
+
+    async def _arrive(self, load: Load, journeys: Beside) -> None:
         begin_ns = self._recorder.now_ns()
         number = 0
-        under_way: set[asyncio.Task[Any]] = set()
-        try:
-            while True:
-                due_ns = begin_ns + int(number * 1e9 / load.rate)
-                await self._until(due_ns)
-                if len(under_way) >= MOST_IN_FLIGHT:
-                    self._recorder.note("load", load.phase, Outcome.FAILED, dropped=True, due_ns=due_ns)
-                else:
-                    task = asyncio.create_task(self._act(load, "load", due_ns))
-                    under_way.add(task)
-                    task.add_done_callback(under_way.discard)
-                number += 1
-        finally:
-            if under_way:
-                await asyncio.wait(under_way, timeout=load.timeout_s + 1)
-            for task in under_way:
-                task.cancel()
+        while journeys.failed is None:
+            due_ns = begin_ns + int(number * 1e9 / load.rate)
+            await self._until(due_ns)
+            if len(journeys) >= MOST_IN_FLIGHT:
+                self._recorder.note("load", load.phase, Outcome.FAILED, dropped=True, due_ns=due_ns)
+            else:
+                journeys.begin(self._act(load, "load", due_ns))
+            number += 1
 
     async def _until(self, due_ns: int) -> None:
         await asyncio.sleep(max(0, due_ns - self._recorder.now_ns()) / 1e9)
@@ -118,7 +127,7 @@ class Traffic:
             operations.append(operation)
             return response
 
-        await _through(journey.act(self._arranged.get(what.journey), self._random), send)
+        await _through(what.journey, journey.act(self._arranged.get(what.journey), self._random), send)
         return operations
 
     async def _send(
@@ -141,14 +150,23 @@ class Traffic:
         return Operation(begun, ended), answer.response
 
 
-async def _through(steps: Generator[Request, Response, Any], send: Callable[[Request], Awaitable[Response]]) -> Any:
-    """Send every request that a journey yields, give it the answer, and return what it returns."""
-    try:
-        request = next(steps)
-        while True:
-            request = steps.send(await send(request))
-    except StopIteration as done:
-        return done.value
+async def _through(
+    name: str, steps: Generator[Request, Response, Any], send: Callable[[Request], Awaitable[Response]]
+) -> Any:
+    """Send every request that a journey yields, give it the answer, and return what it returns.
+
+    Raises:
+        BrownoutError: the journey itself failed.
+    """
+    answer: Response | None = None
+    while True:
+        try:
+            request = steps.send(answer)  # type: ignore[arg-type]  # a generator is begun with None
+        except StopIteration as done:
+            return done.value
+        except Exception as error:
+            raise BrownoutError(f"journey {name}", f"crashed: {type(error).__name__}: {error}") from error
+        answer = await send(request)
 
 
 def _told(operation: Operation) -> str:

@@ -18,6 +18,27 @@ def opens_at_nine_tenths() -> None:
     breaker.DOCUMENTED = replace(breaker.DOCUMENTED, ready_to_trip=breaker.failure_ratio(3, 0.9))
 
 
+def opens_at_five_requests() -> None:
+    """The breaker waits for five requests."""
+    from brownout_shop.resilience import breaker
+
+    breaker.DOCUMENTED = replace(breaker.DOCUMENTED, ready_to_trip=breaker.failure_ratio(5, 0.6))
+
+
+def opens_at_any_three_failures() -> None:
+    """The breaker does not look at the successes."""
+    from brownout_shop.resilience import breaker
+
+    breaker.DOCUMENTED = replace(breaker.DOCUMENTED, ready_to_trip=lambda counts: counts.total_failures >= 3)
+
+
+def forgets_after_half_the_window() -> None:
+    """The breaker clears its counts every 5 s."""
+    from brownout_shop.resilience import breaker
+
+    breaker.DOCUMENTED = replace(breaker.DOCUMENTED, interval_ns=5 * 10**9)
+
+
 def opens_for_half_the_time() -> None:
     """The breaker is open for 30 s."""
     from brownout_shop.resilience import breaker
@@ -64,6 +85,13 @@ def exits_at_once() -> None:
     serve._signalled = abrupt
 
 
+def cuts_after_three_seconds() -> None:
+    """What is in flight has 3 s from the signal."""
+    from brownout_shop import serve
+
+    serve.END_WITHIN_S = 3.0
+
+
 def bursts_twice_as_long() -> None:
     """The limiter's bucket holds twice what is promised."""
     from brownout_shop.resilience.limiter import Limiter
@@ -80,10 +108,14 @@ SABOTAGES: dict[str, Callable[[], None]] = {
     sabotage.__name__: sabotage
     for sabotage in (
         opens_at_nine_tenths,
+        opens_at_five_requests,
+        opens_at_any_three_failures,
+        forgets_after_half_the_window,
         opens_for_half_the_time,
         half_open_admits_thirty,
         health_is_stuck_at_up,
         exits_at_once,
+        cuts_after_three_seconds,
         bursts_twice_as_long,
     )
 }

@@ -36,8 +36,14 @@ class Instance:
     address: str
     tagged: Mapping[str, str] = field(default_factory=dict)
 
-    def address_for(self, caller: str) -> str:
-        """Return the ``host:port`` that `caller` shall use."""
+    def address_for(self, caller: str, port: str = "") -> str:
+        """Return the ``host:port`` that `caller` shall use for one of its ports; the one without a name is HTTP's.
+
+        Raises:
+            KeyError: it has no port of that name.
+        """
+        if port:
+            return self.tagged.get(f"{port}-via-{caller}") or self.tagged[port]
         return self.tagged.get(f"via-{caller}", self.address)
 
 

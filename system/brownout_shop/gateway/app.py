@@ -12,13 +12,15 @@ from brownout_shop.settings import Settings
 
 __all__ = ["build"]
 
-METHODS = [method.value for method in (HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PATCH)]
+OWN_METHODS = [HTTPMethod.GET.value, HTTPMethod.PATCH.value]
+METHODS = [HTTPMethod.GET.value, HTTPMethod.POST.value]  # where an order stands is not for its buyer to say
+PROXIED = ("products", "orders", "payments")
 OPEN = {("POST", "/api/users"): "/users", ("POST", "/api/users/login"): "/login"}
 
 
 def build(_settings: Settings, client: Client) -> Service:
     """Return the gateway."""
-    return Service(routes(client), needs=("users", "orders"))
+    return Service(routes(client), needs=("users", *PROXIED))
 
 
 def routes(client: Client) -> APIRouter:
@@ -30,18 +32,15 @@ def routes(client: Client) -> APIRouter:
     async def without_token(request: Request) -> Response:
         return await _proxied(client, request, "users", OPEN[request.method, request.url.path])
 
-    @router.api_route("/api/users/{user_id}", methods=METHODS)
+    @router.api_route("/api/users/{user_id}", methods=OWN_METHODS)
     async def users(request: Request, user_id: str) -> Response:
         own_id = await _validated(client, request)
         if user_id not in ("me", own_id):
             raise Problem(403, "forbidden", "only one's own data")
         return await _proxied(client, request, "users", f"/users/{own_id}", own_id)
 
-    @router.api_route("/api/orders", methods=METHODS)
-    @router.api_route("/api/orders/{_:path}", methods=METHODS)
-    async def orders(request: Request) -> Response:
-        own_id = await _validated(client, request)
-        return await _proxied(client, request, "orders", _behind(request), own_id)
+    for callee in PROXIED:
+        _proxy(router, client, callee)
 
     @router.api_route("/api/users/{_:path}", methods=METHODS)
     async def nothing(request: Request) -> Response:
@@ -49,6 +48,16 @@ def routes(client: Client) -> APIRouter:
         raise Problem(404, "not-found", "no such path")
 
     return router
+
+
+def _proxy(router: APIRouter, client: Client, callee: str) -> None:
+    """Add the routes that a user with a valid token is passed through."""
+
+    @router.api_route(f"/api/{callee}", methods=METHODS)
+    @router.api_route(f"/api/{callee}/{{_:path}}", methods=METHODS)
+    async def proxied(request: Request) -> Response:
+        own_id = await _validated(client, request)
+        return await _proxied(client, request, callee, _behind(request), own_id)
 
 
 async def _validated(client: Client, request: Request) -> str:

@@ -9,11 +9,13 @@ from fastapi import APIRouter, Depends, Header
 from opentelemetry import trace
 from pydantic import BaseModel
 
-from brownout_shop.database import Database
-from brownout_shop.orders.domain import InvalidOrderError, Item, Order, Status, before, new_order
-from brownout_shop.orders.store import METADATA, OrderStore
+from brownout_shop.database import Database, NotExecutedError
+from brownout_shop.events import Relay
+from brownout_shop.orders.domain import InvalidOrderError, Order, Status, Wanted, before, check, new_order
+from brownout_shop.orders.reservation import Reservation, give_back, reserve
+from brownout_shop.orders.store import METADATA, OUTBOX, OrderStore
 from brownout_shop.problems import Problem
-from brownout_shop.resilience.client import CalleeRefusedError, Client
+from brownout_shop.resilience.client import CalleeFailedError, CalleeRefusedError, Client
 from brownout_shop.service import Service
 from brownout_shop.settings import Settings
 
@@ -22,19 +24,10 @@ __all__ = ["build"]
 tracer = trace.get_tracer("order-service")
 
 
-class NewItem(BaseModel):
-    """What is ordered of one thing; the price of a piece is in minor units."""
-
-    sku: str
-    quantity: int
-    price: int
-
-
 class NewOrder(BaseModel):
-    """What is ordered."""
+    """What is ordered; prices and currency are the catalogue's, whatever the buyer names besides."""
 
-    items: list[NewItem]
-    currency: str = "EUR"
+    items: list[Wanted]
 
 
 class NewStatus(BaseModel):
@@ -46,10 +39,12 @@ class NewStatus(BaseModel):
 def build(settings: Settings, client: Client) -> Service:
     """Return the orders service."""
     database = Database(settings.database_url.get_secret_value(), METADATA)
-    return Service(routes(OrderStore(database), client), needs=("users",), database=database)
+    relay = Relay(OUTBOX, database, settings.kafka)
+    orders = OrderStore(database, topic=settings.topic("order.created"), told=relay.wake)
+    return Service(routes(orders, client), needs=("users", "products"), database=database, companions=(relay,))
 
 
-def _user_of(x_user_id: Annotated[str, Header()] = "") -> str:
+async def _user_of(x_user_id: Annotated[str, Header()] = "") -> str:
     if not x_user_id:
         raise Problem(401, "unauthorized", "X-User-Id: whose order it is")
     return x_user_id
@@ -59,22 +54,19 @@ UserId = Annotated[str, Depends(_user_of)]
 
 
 def routes(orders: OrderStore, client: Client) -> APIRouter:
-    """Return the routes over a store of orders; only creating one calls another service."""
+    """Return the routes over a store of orders; only creating one calls other services, each once."""
     router = APIRouter()
 
     @router.post("/orders", status_code=201)
     async def create_order(new: NewOrder, user_id: UserId) -> dict[str, Any]:
-        items = [Item(item.sku, item.quantity, item.price) for item in new.items]
         with tracer.start_as_current_span("CreateOrder"):
-            try:
-                order = new_order(uuid.uuid4().hex, user_id, items, new.currency)
-            except InvalidOrderError as error:
-                raise Problem(422, "invalid", str(error)) from error
+            _check(new.items)
             with tracer.start_as_current_span("ValidateUser"):
                 await _validate_user(client, user_id)
-            with tracer.start_as_current_span("SaveOrder"):
-                await orders.add(order)
-        return asdict(order)
+            order_id = uuid.uuid4().hex
+            with tracer.start_as_current_span("ReserveStock"):
+                reservation = await reserve(client, order_id, new.items)
+            return asdict(await _saved(orders, client, _priced(order_id, user_id, reservation)))
 
     @router.get("/orders")
     async def list_orders(user_id: UserId) -> list[dict[str, Any]]:
@@ -93,6 +85,30 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
         return asdict(await _moved(orders, order_id, user_id, Status.CANCELLED))
 
     return router
+
+
+def _check(wanted: list[Wanted]) -> None:
+    try:
+        check(wanted)
+    except InvalidOrderError as error:
+        raise Problem(422, "invalid", str(error)) from error
+
+
+def _priced(order_id: str, user_id: str, reservation: Reservation) -> Order:
+    try:
+        return new_order(order_id, user_id, reservation.items, reservation.currency)
+    except InvalidOrderError as error:
+        raise CalleeFailedError("products", str(error)) from error
+
+
+async def _saved(orders: OrderStore, client: Client, order: Order) -> Order:
+    """Save an order. If it is surely not saved its pieces are given back; if nobody knows, they may be sold."""
+    try:
+        await orders.add(order)
+    except NotExecutedError:
+        await give_back(client, order.id)
+        raise
+    return order
 
 
 async def _validate_user(client: Client, user_id: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["InvalidOrderError", "Item", "Order", "Status", "before", "new_order"]
+__all__ = ["InvalidOrderError", "Item", "Order", "Status", "Wanted", "before", "check", "new_order"]
 
 CURRENCY = re.compile(r"[A-Z]{3}")
 SKU_LENGTH = 100
@@ -37,6 +37,14 @@ _BEFORE = {
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Some pieces of one thing, as a buyer names them: without a price."""
+
+    sku: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """Some pieces of one thing; the price of a piece is in minor units of the order's currency."""
 
@@ -62,26 +70,30 @@ def before(status: Status) -> frozenset[Status]:
     return _BEFORE[status]
 
 
+def check(wanted: Sequence[Wanted]) -> None:
+    """Return if it can be ordered, as far as orders knows.
+
+    Raises:
+        InvalidOrderError: no items or too many, or one out of bounds.
+    """
+    if not 0 < len(wanted) <= ITEMS:
+        raise InvalidOrderError(f"items: 1 to {ITEMS} of them")
+    for item in wanted:
+        if not 0 < len(item.sku) <= SKU_LENGTH:
+            raise InvalidOrderError(f"sku: 1 to {SKU_LENGTH} characters")
+        if not 0 < item.quantity <= QUANTITY:
+            raise InvalidOrderError(f"quantity: 1 to {QUANTITY}")
+
+
 def new_order(order_id: str, user_id: str, items: Sequence[Item], currency: str) -> Order:
     """Return a pending order with its amount.
 
     Raises:
-        InvalidOrderError: no items or too many, an item out of bounds, or no such form of currency.
+        InvalidOrderError: a price is out of bounds, or there is no such form of currency.
     """
-    if not 0 < len(items) <= ITEMS:
-        raise InvalidOrderError(f"items: 1 to {ITEMS} of them")
     if not CURRENCY.fullmatch(currency):
         raise InvalidOrderError("currency: three capital letters")
-    for item in items:
-        _check(item)
+    if not all(0 <= item.price <= PRICE for item in items):
+        raise InvalidOrderError(f"price: 0 to {PRICE} minor units")
     amount = sum(item.quantity * item.price for item in items)
     return Order(order_id, user_id, tuple(items), currency, amount, Status.PENDING)
-
-
-def _check(item: Item) -> None:
-    if not 0 < len(item.sku) <= SKU_LENGTH:
-        raise InvalidOrderError(f"sku: 1 to {SKU_LENGTH} characters")
-    if not 0 < item.quantity <= QUANTITY:
-        raise InvalidOrderError(f"quantity: 1 to {QUANTITY}")
-    if not 0 <= item.price <= PRICE:
-        raise InvalidOrderError(f"price: 0 to {PRICE} minor units")

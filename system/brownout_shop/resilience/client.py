@@ -1,29 +1,29 @@
-"""The one outgoing client: discover, balance, break, call, trace (clauses 3.1, 4.2, 6.2).
+"""The one outgoing client: discover, balance, break, call, trace (clauses 3.1, 4.2, 6.2)."""
 
-CallError
-├── NoInstanceKnownError   503  no passing instance
-├── CallRefusedError       503  our breaker for the callee is open
-├── CalleeRefusedError     4xx  the callee says that it is the caller's mistake
-├── CalleeLackingError     503  the callee lacks a service of its own
-├── CalleeTimedOutError    504  no answer in time
-└── CalleeFailedError      502  any other status, a broken answer, none at all
-"""
-
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import aiohttp
 
 from brownout_shop.discovery.registry import Instance
-from brownout_shop.problems import Problem, word_of
+from brownout_shop.problems import word_of
 from brownout_shop.resilience import deadline
-from brownout_shop.resilience.balancer import NoInstanceError, RoundRobin
-from brownout_shop.resilience.breaker import DOCUMENTED, BreakerOpenError, CircuitBreaker, OpenError, State
-from brownout_shop.telemetry import metrics
+from brownout_shop.resilience.calls import Calls
+from brownout_shop.resilience.errors import (
+    LACKING,
+    Answer,
+    CalleeFailedError,
+    CalleeLackingError,
+    CalleeRefusedError,
+    CalleeTimedOutError,
+    CallError,
+    CallRefusedError,
+    NoInstanceKnownError,
+)
+from brownout_shop.resilience.rpc import RpcClient
 from brownout_shop.telemetry.tracing import client_tracing
 
 __all__ = [
@@ -39,16 +39,6 @@ __all__ = [
 ]
 
 KEEP_ALIVE_S = 15  # shorter than the servers', so that it is never they who end an idle connection
-LACKING = ("breaker-open", "no-instance", "overloaded")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A callee's answer, read to its end."""
-
-    status: int
-    body: bytes
-    content_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,71 +47,6 @@ class _Request:
     url: str
     body: bytes | None
     headers: Mapping[str, str]
-
-
-class CallError(Problem):
-    """A call to another service that brought no success; unless caught, it is our own answer as well."""
-
-    outcome = "failed"
-
-
-class NoInstanceKnownError(CallError):
-    """Discovery knows no passing instance."""
-
-    outcome = "no-instance"
-
-    def __init__(self, callee: str) -> None:
-        super().__init__(503, "no-instance", f"{callee}: no service available", {"Retry-After": "10"})
-
-
-class CallRefusedError(CallError):
-    """Our own breaker refused the call; nothing was sent."""
-
-    outcome = "breaker-open"
-
-    def __init__(self, error: BreakerOpenError) -> None:
-        wait_s = DOCUMENTED.timeout_ns // 10**9 if isinstance(error, OpenError) else 1
-        super().__init__(503, "breaker-open", str(error), {"Retry-After": str(wait_s)})
-
-
-class CalleeRefusedError(CallError):
-    """The callee answered 4xx, which says nothing against the callee."""
-
-    outcome = "refused"
-
-    def __init__(self, callee: str, answer: Answer) -> None:
-        super().__init__(answer.status, word_of(answer.body) or "invalid", f"{callee} refused the request")
-        self.answer = answer
-
-
-class CalleeLackingError(CallError):
-    """The callee is well, but lacks a service of its own."""
-
-    outcome = "lacking"
-
-    def __init__(self, callee: str, word: str) -> None:
-        super().__init__(503, word, f"{callee} cannot serve the request now", {"Retry-After": "10"})
-
-
-class CalleeTimedOutError(CallError):
-    """No answer came in time."""
-
-    outcome = "timed-out"
-
-    def __init__(self, callee: str) -> None:
-        super().__init__(504, "upstream-timeout", f"{callee} did not answer in time")
-
-
-class CalleeFailedError(CallError):
-    """The callee failed, or was not there."""
-
-    def __init__(self, callee: str, cause: str) -> None:
-        super().__init__(502, "upstream-failed", f"{callee} failed: {cause}")
-
-
-def _callee_is_well(error: Exception | None) -> bool:
-    """Return what the breaker counts (clause 3.1)."""
-    return error is None or isinstance(error, CalleeRefusedError | CalleeLackingError)
 
 
 class Client:
@@ -140,11 +65,10 @@ class Client:
         *,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self.rpc = RpcClient(caller, discover, clock=clock)
+        """The same for gRPC, with breakers of its own."""
         self._caller = caller
-        self._discover = discover
-        self._clock = clock
-        self._breakers: dict[str, CircuitBreaker] = {}
-        self._turns: dict[str, RoundRobin] = {}
+        self._calls = Calls(discover, clock=clock)
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -156,6 +80,7 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.rpc.close()
         await self._session.close()
 
     async def call(
@@ -177,36 +102,11 @@ class Client:
             headers: further headers of the request.
 
         Raises:
-            CallError: see the tree above.
+            CallError: see the tree in `errors`.
         """
-        began, outcome = time.perf_counter(), "failed"
-        try:
-            with self._admitted(callee) as (address, within_s):
-                request = _Request(method, f"http://{address}{path}", body, headers or {})
-                answer = await self._send(callee, request, within_s)
-            outcome = "ok"
-        except CallError as error:
-            outcome = error.outcome
-            raise
-        finally:
-            metrics.CALLS.labels(callee, outcome).observe(time.perf_counter() - began)
-        return answer
-
-    @contextlib.contextmanager
-    def _admitted(self, callee: str) -> Iterator[tuple[str, float]]:
-        """Hold a call's admission open; yield where to call, and for how long in seconds."""
-        within_s = deadline.within_s()
-        if within_s <= 0:
-            raise CalleeTimedOutError(callee)
-        try:
-            instance = self._turns.setdefault(callee, RoundRobin()).choose(self._discover(callee))
-            admission = self._breaker(callee).allow()
-        except NoInstanceError as error:
-            raise NoInstanceKnownError(callee) from error
-        except BreakerOpenError as error:
-            raise CallRefusedError(error) from error
-        with admission:
-            yield instance.address_for(self._caller), within_s
+        with self._calls.begun(callee) as call:
+            url = f"http://{call.instance.address_for(self._caller)}{path}"
+            return await self._send(callee, _Request(method, url, body, headers or {}), call.within_s)
 
     async def _send(self, callee: str, request: _Request, within_s: float) -> Answer:
         headers = {**request.headers, deadline.HEADER: str(int(within_s * 1000))}
@@ -223,13 +123,6 @@ class Client:
             raise CalleeFailedError(callee, str(error) or type(error).__name__) from error
         return _judged(callee, answer)
 
-    def _breaker(self, callee: str) -> CircuitBreaker:
-        if callee not in self._breakers:
-            settings = replace(DOCUMENTED, is_successful=_callee_is_well)
-            self._breakers[callee] = CircuitBreaker(callee, settings, on_state_change=_note_change, clock=self._clock)
-            metrics.BREAKER_STATE.labels(callee).set(0)
-        return self._breakers[callee]
-
 
 def _judged(callee: str, answer: Answer) -> Answer:
     if 200 <= answer.status < 300:  # noqa: PLR2004 - the statuses' classes
@@ -241,8 +134,3 @@ def _judged(callee: str, answer: Answer) -> Answer:
     if answer.status == 504:  # noqa: PLR2004 - same
         raise CalleeTimedOutError(callee)
     raise CalleeFailedError(callee, f"status {answer.status}")
-
-
-def _note_change(callee: str, before: State, after: State) -> None:
-    metrics.BREAKER_STATE.labels(callee).set(list(State).index(after))
-    metrics.BREAKER_TRANSITIONS.labels(callee, before, after).inc()

@@ -10,6 +10,7 @@ __all__ = ["HEADER", "deadline_ns", "kept", "within_s"]
 HEADER = "X-Timeout-Ms"
 MARGIN_NS = 200 * 10**6  # what our own answer needs on its way back
 TOTAL_NS = 10 * 10**9
+MOST_DIGITS = 15
 
 _deadline_ns: ContextVar[int | None] = ContextVar("deadline_ns", default=None)
 
@@ -29,9 +30,9 @@ def within_s() -> float:
 
 @contextlib.contextmanager
 def kept(timeout_ms: str | None) -> Iterator[None]:
-    """Hold the deadline that a caller sent as its time left; anything but a whole number counts as none."""
+    """Hold the deadline that a caller sent as its time left; anything but up to 15 digits counts as none."""
     deadline = None
-    if timeout_ms is not None and timeout_ms.isascii() and timeout_ms.isdigit():
+    if timeout_ms is not None and timeout_ms.isascii() and timeout_ms.isdigit() and len(timeout_ms) <= MOST_DIGITS:
         deadline = time.monotonic_ns() + int(timeout_ms) * 10**6
     token = _deadline_ns.set(deadline)
     try:

@@ -7,11 +7,16 @@ __all__ = [
     "BREAKER_TRANSITIONS",
     "CALLS",
     "DRAINING",
+    "EVENTS_HANDLED",
+    "EVENTS_PUBLISHED",
+    "EVENTS_SKIPPED",
     "HEALTH",
     "IN_FLIGHT",
     "LIMITER_REFUSALS",
     "LIMITER_WAITS",
+    "OUTBOX_DEPTH",
     "REQUESTS",
+    "WORKER_FAILURES",
 ]
 
 # From a refusal (under 5 ms) to the client's total time-out of 10 s (clause 3.1) and what may outlive it.
@@ -38,3 +43,8 @@ BREAKER_TRANSITIONS = Counter(
 LIMITER_WAITS = Histogram("shop_limiter_wait_seconds", "How long calls waited for their token.", buckets=_BUCKETS_S)
 LIMITER_REFUSALS = Counter("shop_limiter_refusals", "Calls whose token would come after their deadline.")
 HEALTH = Gauge("shop_health", "1 where /health last said UP, by part; 'status' is the whole.", ["part"])
+OUTBOX_DEPTH = Gauge("shop_outbox_depth", "Events that wait for the broker's acknowledgement, as last counted.")
+EVENTS_PUBLISHED = Counter("shop_events_published", "Events that the broker acknowledged.", ["event"])
+EVENTS_HANDLED = Counter("shop_events_handled", "Events whose handler returned, repeated ones included.", ["event"])
+EVENTS_SKIPPED = Counter("shop_events_skipped", "Malformed events, which nobody will handle.", ["event"])
+WORKER_FAILURES = Counter("shop_worker_failures", "Steps that failed and were repeated, by worker.", ["worker"])

@@ -1,0 +1,65 @@
+"""How many cells run at once: as many as the machine has room for, and the longest scenarios first."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+__all__ = ["Admission"]
+
+ROOM = 0.75
+"""Share of all processors' time above which a further cell would disturb those that are being measured."""
+
+PACE_S = 3.6
+"""From one start to the next, times the processors: what begins together ends together, and both are the busiest times
+of a scenario."""
+
+PROCESSORS = os.cpu_count() or 1
+
+PATIENCE_S = 15.0
+"""Longest that a cell waits once it is its turn: others may keep the machine busy for ever, and whether it was fit to
+measure is judged from what was recorded."""
+
+
+class Admission:
+    """Lets cells start one after another while there is room: what one costs is seen before the next.
+
+    Args:
+        room: see ``ROOM``.
+    """
+
+    def __init__(self, room: float = ROOM) -> None:
+        self._room = room
+        self._turn = asyncio.Lock()
+        self._ready = asyncio.Semaphore(PROCESSORS)
+        self._first = True
+
+    @asynccontextmanager
+    async def starting(self) -> AsyncIterator[None]:
+        """Hold one's place while a cell is started; those who ask first come first."""
+        async with self._ready:
+            async with self._turn:
+                if not self._first:
+                    await self._until_room()
+                self._first = False
+            yield
+
+    async def _until_room(self) -> None:
+        deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
+        while asyncio.get_running_loop().time() < deadline_s:
+            before = _times()
+            await asyncio.sleep(PACE_S / PROCESSORS)
+            if _busy(before, _times()) < self._room:
+                return
+
+
+def _times() -> tuple[int, int]:
+    """All processors' time so far, and how much of it was idle: proc(5), /proc/stat."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(fields), fields[3] + fields[4]
+
+
+def _busy(before: tuple[int, int], after: tuple[int, int]) -> float:
+    passed, idle = after[0] - before[0], after[1] - before[1]
+    return 1 - idle / passed if passed else 0.0

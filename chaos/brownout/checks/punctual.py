@@ -1,0 +1,16 @@
+"""Whether the harness itself kept time: what it measures with a clock is no more exact than it is punctual."""
+
+from brownout.recording import Recording
+
+__all__ = ["LATE_S", "check"]
+
+LATE_S = 0.25
+"""The event loop may be held up so long: the least of what promises allow themselves around a documented time."""
+
+
+def check(recording: Recording) -> str | None:
+    """How long the harness was held up when that was too long; None when it kept time."""
+    late_s = max((event.detail["late_s"] for event in recording.history.alone("engine", "late")), default=0.0)
+    if late_s <= LATE_S:
+        return None
+    return f"the machine was starved: the harness itself was held up for {late_s:.2f} s"

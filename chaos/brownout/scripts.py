@@ -1,0 +1,330 @@
+"""Scenario scripts: a story that is first done and then judged, told in one function.
+
+    @script(steady="buy", clause="3.3")
+    def kafka_cut() -> Story:
+        \"\"\"Kafka is cut while orders are placed: none is refused.\"\"\"
+        seen = yield (
+            hold(load("buying", "buy", rate=2), wait(3), hold(outage("orders -> kafka"), wait(20)), wait(5)),
+        )
+        seen.none_failed("buying")
+
+What is yielded is done, by the engine that performs promises; what comes back is what was recorded, and the rest
+of the function judges it: a failed ``assert`` is a FAIL. The second half may run again, years later, offline.
+"""
+
+import linecache
+import runpy
+import sys
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from brownout.cell import Fault
+from brownout.errors import FileError
+from brownout.faults import BlackHole, Killed, Latency, Outage, Terminated
+from brownout.history import Operation
+from brownout.promises.evidence import edge_of, phase, read, told
+from brownout.promises.promise import BrokenError, Name, NoEvidenceError, Stated, key
+from brownout.recording import Recording
+from brownout.scenario import Answered, Calls, Hold, Load, Messages, Scenario, Select, Step, Wait
+from brownout.topology import Topology
+from brownout.verdict import Figure, Verdict
+
+__all__ = [
+    "Script",
+    "Seen",
+    "Step",
+    "Story",
+    "answered",
+    "black_hole",
+    "calls",
+    "hold",
+    "hold_all",
+    "killed",
+    "latency",
+    "load",
+    "messages",
+    "outage",
+    "script",
+    "script_files",
+    "scripts_in",
+    "select",
+    "terminated",
+    "wait",
+]
+
+
+class Seen:
+    """What was recorded, as a script asks for it.
+
+    Args:
+        recording: of the script's own run.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.figures: list[Figure] = []
+
+    def requests(self, name: str, to: str = "") -> list[Operation]:
+        """The requests of a phase.
+
+        Args:
+            name: the phase, as `load` or `calls` named it.
+            to: only those whose method and path begin so, such as ``POST /api/orders``.
+
+        Raises:
+            NoEvidenceError: there are none, or one has no end.
+        """
+        found = [one for one in phase(self.recording, name) if one.target.startswith(to)]
+        if not found:
+            raise NoEvidenceError(f"no requests to {to!r} in the phase {name!r}")
+        good = sum(one.ok for one in found)
+        self.figures.append(Figure(f"{name}{to and ' '}{to} answered 2xx", good, f"of {len(found)}"))
+        return found
+
+    def none_failed(self, name: str, to: str = "", *, within_s: float = 10.0) -> None:
+        """Make sure that every request of a phase succeeded, in time.
+
+        Raises:
+            BrokenError: one did not.
+        """
+        self.answered(name, to, statuses=range(200, 300), within_s=within_s)
+
+    def answered(self, name: str, to: str = "", *, statuses: range | set[int], within_s: float = 10.0) -> None:
+        """Make sure that every request of a phase was answered with one of some statuses, in time.
+
+        Raises:
+            BrokenError: one was not.
+        """
+        requests = self.requests(name, to)
+        if wrong := [one for one in requests if one.status not in statuses or one.duration_s > within_s]:
+            raise BrokenError(
+                f"{len(wrong)} of {len(requests)} requests in {name!r}; the first, {wrong[0].target}, was answered "
+                f"{told(wrong[0])} after {wrong[0].duration_s:.2f} s",
+                wrong,
+            )
+
+    def acknowledged(self, field: str, to: str) -> list[str]:
+        """A field of every 2xx answer to some requests, whatever the phase, but for those after the story's end.
+
+        Raises:
+            NoEvidenceError: there is none.
+        """
+        good = [one for one in self.recording.history.requests() if one.ok and one.invoked.action != "after"]
+        found = [one for one in good if one.target.startswith(to)]
+        bodies = [one.completed.detail.get("body") for one in found if one.completed]
+        values = [str(body[field]) for body in bodies if isinstance(body, dict) and field in body]
+        if not values:
+            raise NoEvidenceError(f"no answer to {to!r} has a field {field!r}")
+        self.figures.append(Figure(f"{to} acknowledged", len(values), ""))
+        return values
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """What `select` or `messages` read under a name.
+
+        Raises:
+            NoEvidenceError: it was not read.
+        """
+        actor = "messages" if self.recording.history.operations("messages", name) else "select"
+        _, rows = read(self.recording, actor, name)
+        self.figures.append(Figure(name, len(rows), "rows"))
+        return rows
+
+
+Story: TypeAlias = Generator[tuple[Step, ...], Seen, None]
+
+
+class Script(Stated, frozen=True, kw_only=True, tag="script"):
+    """A story as a promise: what it yields is its scenario, what it does afterwards its check.
+
+    Attributes:
+        story: a generator function without arguments; its docstring is the promise.
+        instances: how many of a service, where it differs from the topology.
+    """
+
+    story: Callable[[], Story]
+    instances: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def scenario(self, topology: Topology) -> Scenario:
+        """The whole system, and the steps of the story."""
+        steps = next(self.story())
+        for step in _all(steps):
+            _check_edges(step, topology)
+        return Scenario(
+            self.name, self.journey, steps, tuple(topology.services), self.instances, environment=self.environment
+        )
+
+    def examine(self, recording: Recording) -> Verdict:
+        """The second half of the story."""
+        story, seen = self.story(), Seen(recording)
+        next(story)
+        try:
+            story.send(seen)
+        except StopIteration:
+            pass
+        except AssertionError as error:
+            raise BrokenError(_asserted(error), figures=seen.figures) from None
+        else:
+            raise NoEvidenceError("the script yields more than once")
+        if not seen.figures:
+            raise NoEvidenceError("the script looked at nothing")
+        sentence = (self.story.__doc__ or self.name).strip().splitlines()[0]
+        return self.kept(sentence, *seen.figures)
+
+
+def script(
+    *,
+    steady: str,
+    clause: str = "-",
+    instances: Mapping[str, int] | None = None,
+    environment: Mapping[str, dict[str, str]] | None = None,
+) -> Callable[[Callable[[], Story]], Script]:
+    """Make a script of a generator function.
+
+    Args:
+        steady: the journey that must succeed before and after.
+        clause: where the documents promise it.
+        instances: how many of a service, where it differs from the topology.
+        environment: settings of services in this run.
+
+    Raises:
+        msgspec.ValidationError: the function's name is too long, or has capital letters.
+    """
+    return lambda story: Script(
+        name=msgspec.convert(story.__name__.replace("_", "-"), Name),
+        clause=clause,
+        journey=steady,
+        environment=dict(environment or {}),
+        story=story,
+        instances=dict(instances or {}),
+    )
+
+
+def hold(what: Fault | Load, *steps: Step) -> Hold:
+    """Hold a fault or a load open while the steps are done."""
+    return Hold(what, steps)
+
+
+def hold_all(what: Iterable[Fault | Load], *steps: Step) -> Hold:
+    """Hold several faults and loads open at once, the first one outermost."""
+    *outer, inner = what
+    held = Hold(inner, steps)
+    for each in reversed(outer):
+        held = Hold(each, (held,))
+    return held
+
+
+def wait(seconds: float) -> Wait:
+    """Let time pass."""
+    return Wait(seconds)
+
+
+def load(name: str, journey: str, *, rate: float) -> Load:
+    """Journeys arriving at a rate a second, whatever becomes of those before."""
+    return Load(name, journey, rate)
+
+
+def calls(name: str, journey: str, *, count: int = 1, every_s: float = 0.0) -> Calls:
+    """A journey several times, one after another."""
+    return Calls(name, journey, count, every_s=every_s)
+
+
+def select(name: str, service: str, sql: str, *, until: Answered | None = None, within_s: float = 0.0) -> Select:
+    """Read rows of a service's own database, where the database itself is."""
+    return Select(name, service, sql, until, within_s)
+
+
+def messages(name: str, topic: str, *, until: Answered | None = None, within_s: float = 0.0) -> Messages:
+    """Read all messages of a topic, where the broker itself is."""
+    return Messages(name, topic, until, within_s)
+
+
+def answered(phase: str, field: str, *, to: str = "") -> Answered:
+    """The condition that a reading has a field of every 2xx answer in a phase, to some requests."""
+    return Answered(phase, field, to)
+
+
+def latency(edge: str, seconds: float) -> Latency:
+    """Answers on an edge come later."""
+    return Latency(edge_of(edge), round(seconds * 1000))
+
+
+def outage(edge: str) -> Outage:
+    """Connections on an edge are cut and refused."""
+    return Outage(edge_of(edge))
+
+
+def black_hole(edge: str) -> BlackHole:
+    """Nothing ever comes back on an edge."""
+    return BlackHole(edge_of(edge))
+
+
+def killed(service: str) -> Killed:
+    """Every instance of a service is gone."""
+    return Killed(service)
+
+
+def terminated(service: str, instance: int = 0) -> Terminated:
+    """An instance is sent SIGTERM, ends by itself, and is started again."""
+    return Terminated(service, instance)
+
+
+def script_files(contract: Path) -> list[Path]:
+    """The files beside a contract that may have scripts, by name."""
+    return sorted(contract.parent.glob("*.py"))
+
+
+def scripts_in(path: Path) -> tuple[Script, ...]:
+    """The scripts in one file; it may import from the files beside it.
+
+    Raises:
+        FileError: it cannot be loaded.
+    """
+    try:
+        with _importing_from(path.parent):
+            values = runpy.run_path(str(path), run_name=path.stem)
+    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is told as the file's mistake
+        raise FileError(str(path), f"cannot be loaded: {type(error).__name__}: {error}".splitlines()[0]) from None
+    return tuple(value for value in values.values() if isinstance(value, Script))
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:  # another folder's files may have the same names
+            origin = getattr(sys.modules[name], "__file__", None)
+            if origin and Path(origin).parent == folder:
+                del sys.modules[name]
+
+
+def _all(steps: tuple[Step, ...]) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        if isinstance(step, Hold):
+            yield from _all(step.steps)
+
+
+def _check_edges(step: Step, topology: Topology) -> None:
+    subject: Any = step.what if isinstance(step, Hold) else step
+    with key(str(subject)):
+        if edge := getattr(subject, "edge", None):
+            topology.edge(str(edge))
+        if service := getattr(subject, "service", None):
+            topology.service(service)
+
+
+def _asserted(error: AssertionError) -> str:
+    """What was asserted, in the script's own words: its message, or the line."""
+    if str(error):
+        return str(error).splitlines()[0]
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return linecache.getline(frame.filename, frame.lineno or 0).strip() or "an assertion failed"

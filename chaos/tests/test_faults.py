@@ -1,0 +1,84 @@
+"""What a fault takes for a sign that it acts, on a cell of the fakes."""
+
+from typing import Any
+
+import pytest
+
+from brownout.cell import Canary, Toxic
+from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeTelemetry
+from brownout.faults import BlackHole, Latency, Outage, Terminated
+from brownout.topology import Edge
+
+EDGE = Edge("orders", "users")
+
+
+class Ended(FakeProcesses):
+    """Processes that had ended two seconds before anybody sent them a signal."""
+
+    async def exited(self, service: str, instance: int, within_s: float) -> dict[str, Any]:
+        return {**await super().exited(service, instance, within_s), "after_s": -2.0}
+
+
+class Deaf(FakeProcesses):
+    """Processes that do not end when they are asked to."""
+
+    async def exited(self, service: str, instance: int, within_s: float) -> dict[str, Any]:
+        await super().exited(service, instance, within_s)
+        return {}
+
+
+class Answering(FakeNetwork):
+    """An edge whose callee answers after some seconds, whatever is done to it."""
+
+    def __init__(self, answered_s: float) -> None:
+        super().__init__(EDGE)
+        self._answered_s = answered_s
+
+    async def canary(self, edge: Edge, within_s: float) -> Canary:
+        await super().canary(edge, within_s)
+        return Canary(answered_s=self._answered_s if self._answered_s <= within_s else None)
+
+
+def a_cell(network: FakeNetwork | None = None, processes: FakeProcesses | None = None) -> FakeCell:
+    return FakeCell(network or FakeNetwork(EDGE), processes or FakeProcesses(users=1), FakeTelemetry())
+
+
+async def test_a_callee_that_hangs_is_not_taken_for_a_slow_one() -> None:
+    cell = a_cell()
+    await cell.network.add_toxic(EDGE, Toxic("timeout", {"timeout": 0}))
+    async with Latency(EDGE, 300).injected(cell):
+        bite = await Latency(EDGE, 300).bites(cell)
+    assert (bite.bit, bite.seen) == (False, "no answer")
+
+
+@pytest.mark.parametrize(("answered_s", "bit"), [(1.7, False), (1.8, True), (2.0, True), (8.9, True), (9.1, False)])
+async def test_latency_bites_when_an_answer_comes_and_comes_late(answered_s: float, *, bit: bool) -> None:
+    assert (await Latency(EDGE, 2000).bites(a_cell(Answering(answered_s)))).bit is bit
+
+
+async def test_an_outage_is_no_latency() -> None:
+    cell = a_cell()
+    async with Outage(EDGE).injected(cell):
+        assert not (await Latency(EDGE, 300).bites(cell)).bit
+
+
+async def test_a_slow_answer_is_no_black_hole() -> None:
+    assert not (await BlackHole(EDGE).bites(a_cell(Answering(0.5)))).bit
+
+
+async def test_a_process_that_had_ended_before_the_signal_was_not_terminated() -> None:
+    cell = a_cell(processes=Ended(users=1))
+    async with Terminated("users").injected(cell):
+        bite = await Terminated("users").bites(cell)
+    assert (bite.bit, bite.seen) == (False, "exit code 0 after -2.00 s: it had ended before the signal")
+
+
+async def test_a_process_that_ends_by_the_signal_was_terminated() -> None:
+    cell = a_cell()
+    async with Terminated("users").injected(cell):
+        assert (await Terminated("users").bites(cell)).bit
+
+
+async def test_a_process_that_outlives_the_signal_has_had_it() -> None:
+    bite = await Terminated("users").bites(a_cell(processes=Deaf(users=1)))
+    assert (bite.bit, bite.seen) == (True, "still running")

@@ -1,0 +1,1 @@
+"""The notifications service: tells users what happened."""

@@ -1,0 +1,1 @@
+"""The payments service: what was paid for an order, once."""

@@ -1,0 +1,105 @@
+"""How a call to another service fails, whatever its protocol (clause 3.1).
+
+CallError
+├── NoInstanceKnownError   503  no passing instance
+├── CallRefusedError       503  our breaker for the callee is open
+├── CalleeRefusedError     4xx  the callee says that it is the caller's mistake
+├── CalleeLackingError     503  the callee lacks a service of its own
+├── CalleeTimedOutError    504  no answer in time
+└── CalleeFailedError      502  any other status, a broken answer, none at all
+"""
+
+from dataclasses import dataclass
+
+from brownout_shop.problems import Problem, word_of
+from brownout_shop.resilience.breaker import DOCUMENTED, BreakerOpenError, OpenError
+
+__all__ = [
+    "LACKING",
+    "Answer",
+    "CallError",
+    "CallRefusedError",
+    "CalleeFailedError",
+    "CalleeLackingError",
+    "CalleeRefusedError",
+    "CalleeTimedOutError",
+    "NoInstanceKnownError",
+    "callee_is_well",
+]
+
+LACKING = ("breaker-open", "no-instance", "overloaded")
+"""The words of a 503 that says nothing against the callee."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A callee's answer, read to its end."""
+
+    status: int
+    body: bytes
+    content_type: str
+
+
+class CallError(Problem):
+    """A call to another service that brought no success; unless caught, it is our own answer as well."""
+
+    outcome = "failed"
+
+
+class NoInstanceKnownError(CallError):
+    """Discovery knows no passing instance."""
+
+    outcome = "no-instance"
+
+    def __init__(self, callee: str) -> None:
+        super().__init__(503, "no-instance", f"{callee}: no service available", {"Retry-After": "10"})
+
+
+class CallRefusedError(CallError):
+    """Our own breaker refused the call; nothing was sent."""
+
+    outcome = "breaker-open"
+
+    def __init__(self, error: BreakerOpenError) -> None:
+        wait_s = DOCUMENTED.timeout_ns // 10**9 if isinstance(error, OpenError) else 1
+        super().__init__(503, "breaker-open", str(error), {"Retry-After": str(wait_s)})
+
+
+class CalleeRefusedError(CallError):
+    """The callee answered 4xx, which says nothing against the callee."""
+
+    outcome = "refused"
+
+    def __init__(self, callee: str, answer: Answer) -> None:
+        super().__init__(answer.status, word_of(answer.body) or "invalid", f"{callee} refused the request")
+        self.answer = answer
+
+
+class CalleeLackingError(CallError):
+    """The callee is well, but lacks a service of its own."""
+
+    outcome = "lacking"
+
+    def __init__(self, callee: str, word: str) -> None:
+        super().__init__(503, word, f"{callee} cannot serve the request now", {"Retry-After": "10"})
+
+
+class CalleeTimedOutError(CallError):
+    """No answer came in time."""
+
+    outcome = "timed-out"
+
+    def __init__(self, callee: str) -> None:
+        super().__init__(504, "upstream-timeout", f"{callee} did not answer in time")
+
+
+class CalleeFailedError(CallError):
+    """The callee failed, or was not there."""
+
+    def __init__(self, callee: str, cause: str) -> None:
+        super().__init__(502, "upstream-failed", f"{callee} failed: {cause}")
+
+
+def callee_is_well(error: Exception | None) -> bool:
+    """Return what the breaker counts (clause 3.1)."""
+    return error is None or isinstance(error, CalleeRefusedError | CalleeLackingError)

@@ -1,0 +1,1 @@
+"""What services offer each other by gRPC (clause 3.2)."""

@@ -1,0 +1,74 @@
+"""What a created order does to its reservation, in a real Postgres."""
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from brownout_shop.database import Database, DatabaseUnavailableError
+from brownout_shop.events import Event, MalformedEventError
+from brownout_shop.products.domain import Item, State
+from brownout_shop.products.sales import sell
+from brownout_shop.products.store import METADATA, ProductStore
+
+VASE = (Item("vase-1", 1),)
+ORDER = "0" * 32
+
+
+@pytest.fixture
+async def products(database_url: str) -> AsyncIterator[ProductStore]:
+    database = Database(database_url, METADATA)
+    await database.prepare()
+    yield ProductStore(database)
+    await database.close()
+
+
+def created(order_id: object) -> Event:
+    return Event("e1", "c1.order.created", {"order_id": order_id, "user_id": "u", "amount": 1, "timestamp": "t"})
+
+
+async def state(products: ProductStore) -> State | None:
+    reservation = await products.reservation(ORDER)
+    return reservation.state if reservation else None
+
+
+async def test_a_created_order_sells_what_is_held_for_it_however_often_it_is_told(products: ProductStore) -> None:
+    await products.reserve(ORDER, VASE)
+    for _ in range(2):
+        await sell(products, created(ORDER))
+    vase = await products.get("vase-1")
+    assert vase is not None
+    assert (vase.stock, vase.held, vase.sold) == (0, 0, 1)
+
+
+async def test_an_order_without_a_reservation_is_logged_and_done_with(
+    products: ProductStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sell(products, created(ORDER))
+    assert [(r.levelno, r.getMessage()) for r in caplog.records if r.name.startswith("brownout_shop")] == [
+        (logging.WARNING, f"order {ORDER} has no reservation")
+    ]
+
+
+async def test_a_sale_that_comes_too_late_is_an_error_in_the_log(
+    products: ProductStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await products.reserve(ORDER, VASE)
+    await products.give_back(ORDER)
+    await products.reserve("1" * 32, VASE)
+    await sell(products, created(ORDER))
+    assert await state(products) is State.RETURNED
+    assert [r.levelno for r in caplog.records if ORDER in r.getMessage()] == [logging.ERROR]
+
+
+@pytest.mark.parametrize("order_id", [None, 7, ["0"]])
+async def test_an_event_that_names_no_order_is_malformed(products: ProductStore, order_id: object) -> None:
+    with pytest.raises(MalformedEventError):
+        await sell(products, created(order_id))
+
+
+async def test_without_its_database_the_event_is_to_come_again() -> None:
+    nobody = Database("postgresql://postgres@127.0.0.1:1/x", METADATA)
+    with pytest.raises(DatabaseUnavailableError):
+        await sell(ProductStore(nobody), created(ORDER))
+    await nobody.close()
