@@ -440,7 +440,7 @@ def test_a_breaker_that_trips_only_when_all_fail_passes_if_that_is_promised() ->
 def test_a_drain_that_hangs_up_on_whoever_comes_is_not_called_a_refusal() -> None:
     verdict = performed("drain", hangs_up=True)
     assert verdict.ruling is Ruling.INCONCLUSIVE, verdict.reason
-    assert "10 of 10 requests after the signal were cut" in verdict.reason
+    assert "11 of 11 requests after the signal were cut" in verdict.reason
 
 
 def test_every_promise_of_the_contract_is_performed_here() -> None:

@@ -234,7 +234,7 @@ def test_the_figures_are_those_of_the_run() -> None:
         ("isolation", "couples", "shop -> stock cut: read ended with 502, promised to go on without the edge"),
         ("isolation", "waits", "shop -> postgres cut: about took 5.0 s, promised 3 s without the edge"),
         ("isolation", "hangs", "shop -> postgres healed: read still ended with 500 2.0 s later"),
-        ("recovery", "stays open", "shop -> stock: buy ended with 503 78."),
+        ("recovery", "stays open", "shop -> stock: buy ended with 503 77.5"),
         ("recovery", "hangs", "shop -> postgres: read ended with 500"),
         ("discovery", "notices late", "a request ended with 502 15."),
         ("discovery", "forgets", "stock-2 had no request 19.9 s after it was well again, promised within 15 s"),

@@ -9,7 +9,7 @@ LATE_S = 0.25
 """A request sent this much after it was due is late: far above a busy event loop's delay, below all times judged."""
 
 LATE_SHARE = 0.01
-"""So many of all requests may be late or not sent at all: the 99th percentile of the lateness counts."""
+"""So many of all requests, rounded, may be late or not sent at all: the 99th percentile of the lateness counts."""
 
 
 def check(recording: Recording) -> str | None:
@@ -19,7 +19,7 @@ def check(recording: Recording) -> str | None:
     late = [one for one in requests if _lateness_s(one) > LATE_S]
     dropped = [event for event in recording.history.alone("load") if event.detail.get("dropped")]
     due = len(requests) + len(dropped)
-    if len(late) + len(dropped) <= LATE_SHARE * due:
+    if len(late) + len(dropped) <= round(LATE_SHARE * due):
         return None
     worst_s = max(map(_lateness_s, late), default=0.0)
     return (

@@ -10,7 +10,7 @@ from brownout.history import Operation, Outcome
 from brownout.promises.evidence import edge_of, entered_at, phase, seconds, told, traces, traces_at, whole_window
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
 from brownout.recording import Recording
-from brownout.scenario import Hold, Load, Scenario, Wait
+from brownout.scenario import Hold, Load, Scenario, Seen, Wait
 from brownout.topology import Topology
 from brownout.verdict import Figure, Verdict
 from brownout.windows import Window
@@ -82,7 +82,8 @@ class GracefulShutdown(Stated, frozen=True, kw_only=True, tag="graceful-shutdown
             if self.outlasts_s >= self.drains_within_s:
                 raise ValueError(f"more than the {self.drains_within_s:g} s that a drain may take")
         load = Load("load", self.journey, self.rate, timeout_s=self.drains_within_s + 5)
-        steps = (Hold(slow, (Hold(load, (Wait(BEFORE_S), Hold(self._signal, (Wait(AFTER_S),)))),)),)
+        ended = Wait(self.drains_within_s, until=Seen("canary", str(self._signal)))
+        steps = (Hold(slow, (Hold(load, (Wait(BEFORE_S), Hold(self._signal, (ended, Wait(AFTER_S))))),)),)
         return Scenario(
             self.name,
             self.journey,
