@@ -19,6 +19,7 @@ from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
+from simulation import Simulated
 
 SHOP_STOCK = Edge("shop", "stock")
 SHOP_POSTGRES = Edge("shop", "postgres")
@@ -92,20 +93,6 @@ clause = "4.1"
 journey = "buy"
 edge = "shop -> stock"
 """
-
-
-class Simulated(asyncio.SelectorEventLoop):
-    """An event loop whose clock stands still while anything can be done, and then jumps to its next timer."""
-
-    now_s = 1000.0
-
-    def time(self) -> float:
-        return self.now_s
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:
-            self.now_s = max(self.now_s, self._scheduled[0].when())
-        super()._run_once()
 
 
 class System:

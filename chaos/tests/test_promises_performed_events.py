@@ -19,6 +19,7 @@ from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
+from simulation import Simulated
 
 ORDERS_KAFKA = Edge("orders", "kafka")
 SQL = "SELECT order_id FROM notifications"
@@ -78,20 +79,6 @@ service = "notifications"
 kind = "consumer"
 under = "publish"
 """
-
-
-class Simulated(asyncio.SelectorEventLoop):
-    """An event loop whose clock stands still while anything can be done, and then jumps to its next timer."""
-
-    now_s = 1000.0
-
-    def time(self) -> float:
-        return self.now_s
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:
-            self.now_s = max(self.now_s, self._scheduled[0].when())
-        super()._run_once()
 
 
 class System:

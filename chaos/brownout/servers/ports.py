@@ -12,7 +12,7 @@ RANGE = range(20_000, 32_000)
 
 _untried = random.sample(RANGE, len(RANGE))  # at random: two runs at once seldom meet on the same port
 
-_held: list[socket.socket] = []  # never closed: the end of the process lets them go
+_held: list[int] = []  # descriptors, never closed: the end of the process lets them go
 
 
 def free_port() -> int:
@@ -55,7 +55,7 @@ def _held_port() -> int:
         except OSError:  # taken since it was found free
             holder.close()
         else:
-            _held.append(holder)
+            _held.append(holder.detach())
             return port
 
 

@@ -1,0 +1,83 @@
+"""What the performances of promises share: time that is only simulated, and a breaker whose numbers may be wrong."""
+
+import asyncio
+from collections.abc import Callable
+
+__all__ = ["Breaker", "Simulated"]
+
+
+class Simulated(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still while anything can be done, and then jumps to its next timer."""
+
+    now_s = 1000.0
+
+    def time(self) -> float:
+        return self.now_s
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:
+            self.now_s = max(self.now_s, self._scheduled[0].when())
+        super()._run_once()
+
+
+class Breaker:
+    """A breaker of the documented semantics, with numbers that may be wrong.
+
+    Args:
+        now_s: the time in seconds.
+        requests: see `Trips`.
+        ratio: see `Trips`.
+        window_s: after it the counts start anew, with the next call.
+        in_a_row: failures in a row that trip it, whatever else there was; 0: they do not matter.
+        open_s: how long it refuses.
+        trial: calls that are let through then, and that close it.
+    """
+
+    def __init__(
+        self,
+        now_s: Callable[[], float],
+        *,
+        requests: int = 3,
+        ratio: float = 0.6,
+        window_s: float = 10,
+        in_a_row: int = 0,
+        open_s: float = 60,
+        trial: int = 3,
+    ) -> None:
+        self.now_s, self.open_s, self.trial = now_s, open_s, trial
+        self.fewest, self.ratio, self.window_s, self.in_a_row = requests, ratio, window_s, in_a_row
+        self.begin("closed")
+
+    def begin(self, state: str) -> None:
+        self.state, self.requests, self.failed, self.good, self.since_s = state, 0, 0, 0, self.now_s()
+        self.row = 0
+        self.generation = object()
+
+    def admit(self) -> object | None:
+        age_s = self.now_s() - self.since_s
+        if self.state == "closed" and age_s > self.window_s:
+            self.begin("closed")
+        if self.state == "open" and age_s > self.open_s:
+            self.begin("half-open")
+        if self.state == "open" or (self.state == "half-open" and self.requests >= self.trial):
+            return None
+        self.requests += 1
+        return self.generation
+
+    def done(self, generation: object, *, ok: bool) -> None:
+        if self.state == "closed" and self.now_s() - self.since_s > self.window_s:
+            self.begin("closed")
+        if generation is not self.generation:
+            return
+        self.good, self.failed = self.good + ok, self.failed + (not ok)
+        self.row = 0 if ok else self.row + 1
+        if self.state == "half-open" and (not ok or self.good >= self.trial):
+            self.begin("closed" if ok else "open")
+        elif self.state == "closed" and not ok and self.trips:
+            self.begin("open")
+
+    @property
+    def trips(self) -> bool:
+        if self.in_a_row:
+            return self.row >= self.in_a_row
+        return self.requests >= self.fewest and self.failed >= self.ratio * self.requests
