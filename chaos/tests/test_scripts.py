@@ -1,11 +1,32 @@
 """Scripts: stories that are done first and judged afterwards."""
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from brownout.errors import FileError
-from brownout.scripts import scripts_in
+from brownout.recording import Recording
+from brownout.scenario import Hold, Wait
+from brownout.scripts import Story, hold, load, outage, script, script_files, scripts_in, wait
+from brownout.suite import fitted_scripts
+from brownout.topology import parse_topology
+from brownout.verdict import Ruling
+from brownout.written import Written
+
+ROOT = Path(__file__).parents[2]
+TOPOLOGY = parse_topology(
+    """
+    entry = "orders"
+    [services.orders]
+    command = ["orders"]
+    calls = ["users"]
+    [services.users]
+    command = ["users"]
+    """,
+    "topology.toml",
+)
 
 
 @pytest.mark.parametrize(("name", "told"), [("a" * 41, "length <= 40"), ("Capital", "matching regex")])
@@ -16,3 +37,76 @@ def test_a_name_that_no_cell_can_have_is_refused(tmp_path: Path, name: str, told
     )
     with pytest.raises(FileError, match=rf"story\.py: cannot be loaded: ValidationError: Expected `str` .*{told}"):
         scripts_in(path)
+
+
+@script(steady="order", clause="3.3")
+def everybody_is_served() -> Story:
+    """Whoever orders is served."""
+    seen = yield (hold(load("ordering", "order", rate=2), hold(outage("orders -> users"), wait(1))),)
+    seen.none_failed("ordering", within_s=1)
+    assert seen.rows("orders") == [{"id": "7"}], "an order was lost"
+
+
+@script(steady="order")
+def looks_at_nothing() -> Story:
+    """Nothing is looked at."""
+    yield (wait(1),)
+
+
+def recorded(*, status: int = 201, took_s: float = 0.1, rows: list[dict[str, Any]] | None = None) -> Recording:
+    story = Written()
+    story.call("ordering", actor="load")
+    story.call("ordering", actor="load", status=status, took_s=took_s)
+    if rows is not None:
+        story.read("select", "orders", rows)
+    return story.recording()
+
+
+def test_a_story_whose_second_half_holds_is_kept_and_told_by_its_docstring() -> None:
+    verdict = everybody_is_served.check(recorded(rows=[{"id": "7"}]))
+    assert (verdict.ruling, verdict.reason) == (Ruling.PASS, "Whoever orders is served.")
+    assert [str(figure) for figure in verdict.figures] == ["ordering answered 2xx 2 of 2", "orders 1 rows"]
+
+
+@pytest.mark.parametrize(
+    ("recording", "ruling", "reason"),
+    [
+        (recorded(status=503), Ruling.FAIL, "1 of 2 requests in 'ordering'; the first, "),
+        (recorded(took_s=1.5), Ruling.FAIL, "after 1.50 s"),
+        (recorded(rows=[]), Ruling.FAIL, "an order was lost"),
+        (recorded(), Ruling.INCONCLUSIVE, "select 'orders' was not read"),
+        (Written().recording(), Ruling.INCONCLUSIVE, "no requests in the phase 'ordering'"),
+    ],
+)
+def test_a_story_that_does_not_hold_says_why(recording: Recording, ruling: Ruling, reason: str) -> None:
+    verdict = everybody_is_served.check(recording)
+    assert verdict.ruling is ruling
+    assert reason in verdict.reason
+
+
+def test_a_story_that_looks_at_nothing_shows_nothing() -> None:
+    assert looks_at_nothing.check(recorded()).ruling is Ruling.INCONCLUSIVE
+
+
+def test_a_storys_scenario_is_what_its_first_half_yields_in_the_whole_system() -> None:
+    scenario = everybody_is_served.scenario(TOPOLOGY)
+    assert (scenario.name, scenario.steady, scenario.services) == ("everybody-is-served", "order", ("orders", "users"))
+    assert [type(step) for step in scenario.every_step()] == [Hold, Hold, Wait]
+
+
+def test_an_edge_that_is_not_there_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    path = tmp_path / "story.py"
+    path.write_text(
+        "from brownout.scripts import hold, outage, script, wait\n"
+        '@script(steady="order")\ndef lost():\n    yield (hold(outage("orders -> user"), wait(1)),)\n'
+    )
+    with pytest.raises(FileError, match=r"story\.py: lost\..*no edge 'orders -> user'; the topology has"):
+        fitted_scripts(path, TOPOLOGY, {"order"})
+
+
+def test_every_story_of_the_repository_reads_its_books_and_is_short() -> None:
+    for path in script_files(ROOT / "scenarios" / "contract.toml"):
+        for story in scripts_in(path):
+            lines = inspect.getsource(story.story).strip().splitlines()
+            assert len(lines) <= 16, path
+            assert "balanced(seen)" in lines[-1].strip(), path
