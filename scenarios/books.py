@@ -37,7 +37,8 @@ def balanced(seen: Seen) -> None:
     orders = {row["id"]: row["amount"] for row in seen.rows("orders")}
     events = {(row["value"]["order_id"], row["headers"]["event-id"]) for row in seen.rows("announced")}
     notified = [row["order_id"] for row in seen.rows("notified")]
-    charges = {row["reference"]: row["amount"] for row in seen.rows("charges")}
+    charged = seen.rows("charges")
+    charges = {row["reference"]: row["amount"] for row in charged}
 
     _nothing_lost("orders", ordered, orders)
     _nothing_lost("events", ordered, [order for order, _ in events])
@@ -46,7 +47,7 @@ def balanced(seen: Seen) -> None:
     _nothing_lost("reservations", set(orders), [row["order_id"] for row in seen.rows("reserved")])
     _nothing_twice("events", [order for order, _ in events])
     _nothing_twice("notifications", notified)
-    _nothing_twice("charges", [row["reference"] for row in seen.rows("charges")])
+    _nothing_twice("charges", [row["reference"] for row in charged])
     assert seen.rows("opening stock") == seen.rows("closing stock"), "the stock does not add up"
     wrong = [order for order, amount in charges.items() if orders.get(order) != amount]
     assert not wrong, f"order {wrong[0]} was charged {charges[wrong[0]]}, it costs {orders.get(wrong[0])}"

@@ -147,7 +147,7 @@ def status(runs: RunsFolder = RUNS) -> None:
 
 @app.command(epilog="The faults: " + "; ".join(FORMS.values()))
 def inject(
-    words: Annotated[list[str], typer.Argument(help='latency "orders -> users" 2s', metavar="FAULT")],
+    fault: Annotated[list[str], typer.Argument(help='latency "orders -> users" 2s', metavar="FAULT")],
     lasting: Annotated[str, typer.Option("--for", help="30s: lift it then, or on Ctrl-C.")] = "",
     runs: RunsFolder = RUNS,
 ) -> None:
@@ -161,7 +161,10 @@ def inject(
     def tell(answer: Answer) -> None:
         console.print(str(answer), markup=False, soft_wrap=True)
 
-    answer = _run(lambda stop: _asked(state, Inject(tuple(words), lasting=for_s is None), stop, for_s or 0.0, tell))
+    answer = _run(
+        lambda stop: _asked(state, Inject(tuple(fault), lasting=for_s is None), stop, for_s or 0.0, tell),
+        left="the fault is lifted, and the system is up",
+    )
     if for_s is not None:
         console.print("lifted")
     raise typer.Exit(0 if isinstance(answer, Injected) and answer.bit else _EXIT[Ruling.INCONCLUSIVE])
@@ -225,12 +228,12 @@ async def _asked(
     return await unless_stopped(asking(), stop)
 
 
-def _run(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
+def _run(work: Callable[[asyncio.Event], Awaitable[T]], left: str = "everything that was started has been ended") -> T:
     """Run until done, or until a signal asks to stop; then the exit code is the shell's for that signal."""
     try:
         return run_until_signalled(work)
     except StoppedByError as stopped:
-        errors.print(f"brownout: {stopped}")
+        errors.print(f"brownout: {stopped}; {left}")
         raise typer.Exit(stopped.exit_code) from None
 
 

@@ -71,11 +71,13 @@ class _Gate:
         self._archive = archive
         self._say = say
         self._admission = Admission()
+        self._judged = 0
         self.first_s = 0.0
         self.longest_s = 0.0
 
     async def everything(self, world: World) -> tuple[Verdict, ...]:
         """Put all to the test at the same time, as far as there is room for them."""
+        self._count(0)
         async with HttpDriver() as driver, asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._one(world, trial, driver)) for trial in self._tried]
         found = {verdict.promise: verdict for task in tasks for verdict in task.result()}
@@ -86,7 +88,13 @@ class _Gate:
         recording = await self._recording(world, trial, driver)
         verdicts = await asyncio.to_thread(_settle, self._archive, trial, recording)
         self._say(name, ", ".join(verdict.ruling for verdict in verdicts), 1.0)
+        self._count(1)
         return verdicts
+
+    def _count(self, more: int) -> None:
+        self._judged += more
+        of = len(self._tried)
+        self._say("gate", f"{self._judged} of {of} scenarios judged", self._judged / of)
 
     async def _recording(self, world: World, trial: Trial, driver: HttpDriver) -> Recording:
         scenario = trial.scenario
@@ -94,7 +102,6 @@ class _Gate:
         def tell(phase: str) -> None:
             self._say(scenario.name, phase, None)
 
-        tell("waiting for room")
         async with contextlib.AsyncExitStack() as stack:
             async with self._admission.starting():
                 tell("starting its cell")

@@ -151,7 +151,7 @@ def _judged(config: pytest.Config, names: tuple[str, ...], contract: Path) -> di
                 lambda stop: run_gate(suite, topology, journeys, archive, stop, board.say)
             )
     except StoppedByError as stopped:
-        pytest.exit(str(stopped), returncode=stopped.exit_code)
+        pytest.exit(f"{stopped}; everything that was started has been ended", returncode=stopped.exit_code)
     except BrownoutError as error:
         pytest.exit(str(error), returncode=3)
     return {verdict.promise: verdict for verdict in verdicts}

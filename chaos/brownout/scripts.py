@@ -79,6 +79,9 @@ class Seen:
         Raises:
             NoEvidenceError: there are none, or one has no end.
         """
+        known = dict.fromkeys(one.invoked.action for one in self.recording.history.requests())
+        if name not in known:
+            raise NoEvidenceError(f"no requests in the phase {name!r}; there are {', '.join(known)}")
         found = [one for one in phase(self.recording, name) if one.target.startswith(to)]
         if not found:
             raise NoEvidenceError(f"no requests to {to!r} in the phase {name!r}")
@@ -114,13 +117,14 @@ class Seen:
         Raises:
             NoEvidenceError: there is none.
         """
-        good = [one for one in self.recording.history.requests() if one.ok and one.invoked.action != "after"]
-        found = [one for one in good if one.target.startswith(to)]
+        story = [one for one in self.recording.history.requests() if one.invoked.action != "after"]
+        asked = [one for one in story if one.target.startswith(to)]
+        found = [one for one in asked if one.ok]
         bodies = [one.completed.detail.get("body") for one in found if one.completed]
         values = [str(body[field]) for body in bodies if isinstance(body, dict) and field in body]
         if not values:
             raise NoEvidenceError(f"no answer to {to!r} has a field {field!r}")
-        self.figures.append(Figure(f"{to} acknowledged", len(values), ""))
+        self.figures.append(Figure(f"{to} acknowledged", len(values), f"of {len(asked)}"))
         return values
 
     def rows(self, name: str) -> list[dict[str, Any]]:

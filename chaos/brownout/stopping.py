@@ -23,7 +23,7 @@ class StoppedByError(Exception):
     """
 
     def __init__(self, number: signal.Signals) -> None:
-        super().__init__(f"stopped by {number.name}; everything that was started has been ended")
+        super().__init__(f"stopped by {number.name}")
         self.exit_code = 128 + number
         """The shell's for that signal."""
 

@@ -19,7 +19,8 @@ _STYLE = {Ruling.PASS: "green", Ruling.INCONCLUSIVE: "yellow", Ruling.FAIL: "bol
 class Board:
     """A line for each thing under way: servers being built, cells, scenarios with their phase.
 
-    On a terminal the lines are drawn in place; elsewhere each phase is a line of its own.
+    On a terminal the lines are drawn in place, and what is done moves up and stays; elsewhere each phase is a line of
+    its own.
     """
 
     def __init__(self, console: Console) -> None:
@@ -27,7 +28,7 @@ class Board:
         self._lines: dict[str, TaskID] = {}
         self._said: dict[str, str] = {}
         self._progress = Progress(
-            SpinnerColumn(finished_text=" "),
+            SpinnerColumn(),
             TextColumn("{task.fields[subject]}", style="bold"),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -50,6 +51,11 @@ class Board:
             if self._said.get(subject) != phase:
                 self._said[subject] = phase
                 self._console.print(f"{subject}: {phase}", markup=False, highlight=False, soft_wrap=True)
+            return
+        if fraction == 1.0:
+            if subject in self._lines:
+                self._progress.remove_task(self._lines.pop(subject))
+            self._console.print(f"  [bold]{escape(subject)}[/bold] {escape(phase)}")
             return
         if subject not in self._lines:
             self._lines[subject] = self._progress.add_task("", total=None, subject=escape(subject))
