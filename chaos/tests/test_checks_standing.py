@@ -63,11 +63,11 @@ def test_a_fault_that_did_not_go_as_it_should_is_named(how: dict[str, object], r
 
 def test_a_load_that_was_sent_late_is_not_offered(story: Written) -> None:
     for number in range(30):
-        story.call("load", actor="load", late_s=0.4 if number == 7 else 0.2, reaches=REACHED)
+        story.call("load", actor="load", late_s=0.7 if number == 7 else 0.2, reaches=REACHED)
     story.end()
     assert missing_evidence(story.recording()) == [
         (
-            "the load was not offered: of 37 requests 1 were sent more than 0.25 s late (the worst 0.40 s) "
+            "the load was not offered: of 37 requests 1 were sent more than 0.5 s late (the worst 0.70 s) "
             "and 0 were dropped"
         )
     ]
@@ -75,7 +75,7 @@ def test_a_load_that_was_sent_late_is_not_offered(story: Written) -> None:
 
 def test_one_late_request_in_a_hundred_is_borne(story: Written) -> None:
     for number in range(100):
-        story.call("load", actor="load", late_s=0.4 if number == 7 else 0.0, reaches=REACHED)
+        story.call("load", actor="load", late_s=0.7 if number == 7 else 0.0, reaches=REACHED)
     story.end()
     assert missing_evidence(story.recording()) == []
 
@@ -84,9 +84,7 @@ def test_a_watch_that_asked_late_is_not_offered_either(story: Written) -> None:
     story.watch("health", at_s=story.now_s, late_s=1)
     story.end()
     (reason,) = missing_evidence(story.recording())
-    assert reason.startswith(
-        "the load was not offered: of 8 requests 1 were sent more than 0.25 s late (the worst 1.00"
-    )
+    assert reason.startswith("the load was not offered: of 8 requests 1 were sent more than 0.5 s late (the worst 1.00")
 
 
 def test_a_harness_that_was_held_up_itself_has_measured_nothing(story: Written) -> None:

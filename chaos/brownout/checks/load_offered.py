@@ -5,8 +5,9 @@ from brownout.recording import Recording
 
 __all__ = ["LATE_S", "LATE_SHARE", "check"]
 
-LATE_S = 0.25
-"""A request sent this much after it was due is late: far above a busy event loop's delay, below all times judged."""
+LATE_S = 0.5
+"""A request sent this much after it was due is late: what promises keep clear around a documented time. All of them
+judge by when it was sent."""
 
 LATE_SHARE = 0.01
 """So many of all requests, rounded, may be late or not sent at all: the 99th percentile of the lateness counts."""

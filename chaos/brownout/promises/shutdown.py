@@ -140,7 +140,7 @@ class GracefulShutdown(Stated, frozen=True, kw_only=True, tag="graceful-shutdown
                 f"the last request in flight was finished {slowest.value:.1f} s after the signal: "
                 f"{self.outlasts_s:g} s are needed to show that it is waited for"
             )
-        if (unknown := _unknown(requests.later)) and not _at_the_door(unknown, requests.later):
+        if (unknown := _unknown(requests.later)) and not _at_the_door(unknown, requests.later, signal):
             raise NoEvidenceError(
                 f"{len(unknown)} of {len(requests.later)} requests after the signal were cut, the first with "
                 f"{told(unknown[0])}, and no span tells whether they had been taken"
@@ -244,8 +244,9 @@ def _unknown(later: list[Operation]) -> list[Operation]:
     return [one for one in later if one.outcome is Outcome.UNKNOWN]
 
 
-def _at_the_door(unknown: list[Operation], later: list[Operation]) -> bool:
-    """Whether it was a single one that the closing listener had not accepted yet: whoever came next was refused."""
-    after = [one for one in later if one.sent_ns > unknown[0].sent_ns]
+def _at_the_door(unknown: list[Operation], later: list[Operation], signal: Window) -> bool:
+    """Whether it was a single one, which the closing listener had not accepted: until the end all others were refused."""
+    end = signal.canary.completed if signal.canary else None
+    after = [one for one in later if one.sent_ns > unknown[0].sent_ns and (not end or one.sent_ns < end.at_ns)]
     at_once = len(unknown) == 1 and unknown[0].duration_s <= REFUSED_WITHIN_S
     return at_once and bool(after) and all(map(_unconnected, after))
