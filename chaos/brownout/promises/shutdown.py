@@ -245,7 +245,7 @@ def _unknown(later: list[Operation]) -> list[Operation]:
 
 
 def _at_the_door(unknown: list[Operation], later: list[Operation], signal: Window) -> bool:
-    """Whether it was a single one, which the closing listener had not accepted: until the end all others were refused."""
+    """Whether a single one came when the listener was closing: until the end all after it were refused."""
     end = signal.canary.completed if signal.canary else None
     after = [one for one in later if one.sent_ns > unknown[0].sent_ns and (not end or one.sent_ns < end.at_ns)]
     at_once = len(unknown) == 1 and unknown[0].duration_s <= REFUSED_WITHIN_S
