@@ -11,7 +11,7 @@ __all__ = ["Admission"]
 ROOM = 0.75
 """Share of all processors' time above which a further cell would disturb those that are being measured."""
 
-PACE_S = 3.2
+PACE_S = 4.8
 """From one start to the next, times the processors: what begins together ends together, and both are the busiest times
 of a scenario."""
 

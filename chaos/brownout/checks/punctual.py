@@ -4,9 +4,9 @@ from brownout.recording import Recording
 
 __all__ = ["LATE_S", "check"]
 
-LATE_S = 0.5
-"""The event loop may be held up so long: what promises keep clear around a documented time. What is judged closer, such
-as a refusal at once, leaves a tenth of its samples to a busy machine."""
+LATE_S = 1.0
+"""The event loop may be held up so long: the second that a refusal at once is given. Nearer times are guarded by each
+request's own lateness, and leave a tenth of their samples to a busy machine."""
 
 
 def check(recording: Recording) -> str | None:
