@@ -1,5 +1,6 @@
 """What the holder of a running system can be asked, and asking it: a line of JSON each way on a Unix socket."""
 
+import asyncio
 import contextlib
 from asyncio import StreamReader, open_unix_connection
 from collections.abc import AsyncIterator
@@ -10,6 +11,10 @@ import msgspec
 from brownout.errors import BrownoutError, CellError
 
 __all__ = ["Answer", "Heal", "Inject", "Injected", "Lifted", "Look", "Refused", "Request", "Standing", "asked"]
+
+
+UNDONE_WITHIN_S = 60.0
+"""Longest wait for what was not to outlive the asking: a terminated service has 35 s to end, and starts again."""
 
 
 class Inject(msgspec.Struct, frozen=True, tag="inject"):
@@ -103,9 +108,10 @@ async def asked(control: str, request: Request) -> AsyncIterator[Answer]:
             raise CellError("the system", "has gone while it was asked")
         yield answer
     finally:  # cancelled as well: what was asked for a while is lifted before we go
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, TimeoutError):
             writer.write_eof()
-            await _answer(reader)
+            async with asyncio.timeout(UNDONE_WITHIN_S):
+                await _answer(reader)
         writer.close()
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
-from itertools import zip_longest
 
 import msgspec
 
@@ -67,7 +66,7 @@ class _Gate:
     """The trials of one run."""
 
     def __init__(self, tried: tuple[Trial, ...], journeys: Mapping[str, Journey], archive: Archive, say: Say) -> None:
-        self._tried = _interleaved(sorted(tried, key=lambda trial: trial.scenario.most_s(), reverse=True))
+        self._tried = sorted(tried, key=lambda trial: trial.scenario.most_s(), reverse=True)
         self._journeys = journeys
         self._archive = archive
         self._say = say
@@ -124,13 +123,6 @@ class _Gate:
                 )
             self.longest_s = max(self.longest_s, time.monotonic() - started_s)
             return recording
-
-
-def _interleaved(longest_first: list[Trial]) -> list[Trial]:
-    """The longest, the shortest, the next longest…: alike scenarios that begin together are busy together as well."""
-    half = (len(longest_first) + 1) // 2
-    pairs = zip_longest(longest_first[:half], reversed(longest_first[half:]))
-    return [trial for pair in pairs for trial in pair if trial]
 
 
 def _settle(archive: Archive, trial: Trial, recording: Recording) -> tuple[Verdict, ...]:

@@ -7,7 +7,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from brownout.promises.contract import read_journeys
 from brownout.suite import read_suite
 from brownout.topology import read_topology
 
@@ -26,7 +25,6 @@ def test_every_promise_and_script_is_an_item() -> None:
     suite = read_suite(CONTRACT, read_topology(ROOT / "system" / "topology.toml"))
     items = [line.rpartition("::")[2] for line in said.stdout.splitlines() if "::" in line]
     assert items == [promise.name for promise in suite]
-    assert read_journeys(CONTRACT)
 
 
 def test_items_are_selected_by_their_names() -> None:

@@ -1,12 +1,11 @@
 """What the harness asks Consul: who is registered and passing in a cell."""
 
 import asyncio
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import aiohttp
 import msgspec
 
+from brownout.cells.api import Api
 from brownout.errors import CellError
 
 __all__ = ["Consul", "Registration"]
@@ -27,26 +26,15 @@ class Registration(msgspec.Struct, frozen=True):
     meta: dict[str, str]
 
 
-class Consul:
-    """One Consul agent; a context manager, since it keeps connections.
+class Consul(Api):
+    """One Consul agent.
 
     Args:
         address: ``host:port`` of its HTTP API.
     """
 
     def __init__(self, address: str) -> None:
-        self.address = address
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            f"http://{self.address}", timeout=aiohttp.ClientTimeout(total=POLL_WAIT_S + _MARGIN_S)
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._session.close()
+        super().__init__("consul", address, POLL_WAIT_S + _MARGIN_S)
 
     async def passing(self, cell: str, service: str) -> list[Registration]:
         """The instances of a service in a cell whose checks all pass.
@@ -92,18 +80,8 @@ class Consul:
         return found, answered if answered >= index else 0  # a restarted agent counts from the start again
 
     async def _get(self, path: str, **query: str) -> tuple[Any, int]:
-        body, headers = await self._send("GET", path, **query)
+        body, headers = await self.ask("GET", path, params=query)
         return msgspec.json.decode(body), int(headers.get("X-Consul-Index", "0"))
-
-    async def _send(self, method: str, path: str, **query: str) -> tuple[bytes, Any]:
-        try:
-            async with self._session.request(method, path, params=query) as response:
-                body = await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise CellError("consul", f"{self.address} does not answer: {error!r}") from error
-        if not response.ok:
-            raise CellError("consul", f"{method} {path}: status {response.status}, {body[:200].decode()}")
-        return body, response.headers
 
 
 def _registration(service: dict[str, Any]) -> Registration:

@@ -2,13 +2,11 @@
 
 import asyncio
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import aiohttp
 import msgspec
 
-from brownout.errors import CellError
+from brownout.cells.api import Api
 from brownout.recording import Span
 
 __all__ = ["Jaeger"]
@@ -62,24 +60,15 @@ class _Answer(msgspec.Struct):
     data: list[msgspec.Raw]
 
 
-class Jaeger:
-    """The query side of one Jaeger server; a context manager, since it keeps connections.
+class Jaeger(Api):
+    """The query side of one Jaeger server.
 
     Args:
         address: ``host:port`` of its query API.
     """
 
     def __init__(self, address: str) -> None:
-        self.address = address
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(f"http://{self.address}", timeout=aiohttp.ClientTimeout(total=30))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._session.close()
+        super().__init__("jaeger", address)
 
     async def collect(self, traces: frozenset[str]) -> list[Span]:
         """All spans of some traces.
@@ -123,13 +112,7 @@ class Jaeger:
         return changed
 
     async def _get(self, query: list[tuple[str, str]]) -> list[msgspec.Raw]:
-        try:
-            async with self._session.get("/api/traces", params=query) as response:
-                body = await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise CellError("jaeger", f"{self.address} does not answer: {error!r}") from error
-        if not response.ok:
-            raise CellError("jaeger", f"status {response.status}, {body[:200].decode()}")
+        body, _ = await self.ask("GET", "/api/traces", params=query)
         return msgspec.json.decode(body, type=_Answer).data
 
 

@@ -78,15 +78,15 @@ class LocalProcesses:
             CellError: it ended, or was not ready in time.
         """
         wired = self._instances[service, instance]
-        process = await self._world.starter.spawn(
-            f"{self._cell}/{wired.name}",
-            wired.command,
-            env={**inherited(), **wired.env},
-            log=self._world.log(f"{self._cell}.{wired.name}"),
-        )
-        self._running[service, instance] = process
         try:
             async with asyncio.timeout(READY_S):
+                process = await self._world.starter.spawn(
+                    f"{self._cell}/{wired.name}",
+                    wired.command,
+                    env={**inherited(), **wired.env},
+                    log=self._world.log(f"{self._cell}.{wired.name}"),
+                )
+                self._running[service, instance] = process
                 await self._ready(wired, process)
         except TimeoutError:
             raise self._not_ready(wired, f"not ready within {READY_S:g} s") from None

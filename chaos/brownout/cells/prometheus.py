@@ -2,13 +2,11 @@
 
 import asyncio
 import math
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import aiohttp
 import msgspec
 
-from brownout.errors import CellError
+from brownout.cells.api import Api
 from brownout.recording import SCRAPE_S, Series
 
 __all__ = ["Prometheus"]
@@ -29,24 +27,15 @@ class _Answer(msgspec.Struct):
     data: _Data
 
 
-class Prometheus:
-    """One Prometheus server; a context manager, since it keeps connections.
+class Prometheus(Api):
+    """One Prometheus server.
 
     Args:
         address: ``host:port`` of its HTTP API.
     """
 
     def __init__(self, address: str) -> None:
-        self.address = address
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(f"http://{self.address}", timeout=aiohttp.ClientTimeout(total=30))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._session.close()
+        super().__init__("prometheus", address)
 
     async def collect(self, cell: str, from_ns: int, to_ns: int) -> list[Series]:
         """The samples of a cell, at the times they were scraped, but for those named in ``LEFT_OUT``.
@@ -91,13 +80,7 @@ class Prometheus:
         return await self._post("query", {"query": query} if at_s is None else {"query": query, "time": f"{at_s:.3f}"})
 
     async def _post(self, what: str, form: dict[str, str]) -> list[dict[str, Any]]:
-        try:
-            async with self._session.post(f"/api/v1/{what}", data=form) as response:
-                body = await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise CellError("prometheus", f"{self.address} does not answer: {error!r}") from error
-        if not response.ok:
-            raise CellError("prometheus", f"{form['query']}: status {response.status}, {body[:200].decode()}")
+        body, _ = await self.ask("POST", f"/api/v1/{what}", form["query"], data=form)
         return msgspec.json.decode(body, type=_Answer).data.result
 
 
