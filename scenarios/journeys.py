@@ -17,6 +17,7 @@ __all__ = [
     "list_orders",
     "login",
     "look",
+    "look_at_charges",
     "look_at_notifications",
     "look_at_payment",
     "me",
@@ -133,6 +134,13 @@ def look_at_payment(paid: tuple[str, str, str], _: Random) -> Steps:
 def look_at_notifications(user_id: str, _: Random) -> Steps:
     """Read one's notifications at notifications itself, which asks its database only."""
     yield Request("notifications", "GET", f"/notifications?user_id={user_id}")
+
+
+@journey(arrange=_one_payment)
+def look_at_charges(paid: tuple[str, str, str], _: Random) -> Steps:
+    """Ask the provider itself what it charged for an order, which asks its database only."""
+    _user_id, _token, order_id = paid
+    yield Request("provider", "GET", f"/charges?reference={order_id}")
 
 
 @journey(arrange=_registered)

@@ -11,9 +11,12 @@ from brownout.errors import FileError
 from brownout.journeys import Request, Response, requests_journey
 from brownout.promises.breaker import CircuitBreaker
 from brownout.promises.contract import Kind, parse_contract, read_contract, read_journeys
+from brownout.promises.events import Events
+from brownout.promises.isolation import Isolation
 from brownout.promises.metric import Metric
 from brownout.promises.mild import MildTrouble
 from brownout.promises.promise import trials
+from brownout.promises.recovery import Recovery
 from brownout.topology import parse_topology, read_topology
 
 ROOT = Path(__file__).parents[2]
@@ -80,13 +83,16 @@ def test_the_repositorys_contract_has_a_promise_of_every_kind() -> None:
     assert {type(promise) for promise in contract.promises} == set(get_args(Kind))
 
 
-def test_every_call_of_the_shop_has_a_breaker_promised_and_every_edge_is_slowed() -> None:
+def test_every_call_of_the_shop_has_a_breaker_and_every_edge_is_slowed_and_cut_and_comes_back() -> None:
     topology = read_topology(ROOT / "system" / "topology.toml")
     promises = read_contract(CONTRACT, topology, read_journeys(CONTRACT)).promises
+    edges = {str(edge) for edge in topology.edges()}
     breakers = {each.edge for each in promises if isinstance(each, CircuitBreaker)}
     assert breakers == {str(edge) for edge in topology.edges() if edge.service in topology.services}
-    slowed = {edge for each in promises if isinstance(each, MildTrouble) for edge in each.edges}
-    assert slowed == {str(edge) for edge in topology.edges()}
+    assert {edge for each in promises if isinstance(each, MildTrouble) for edge in each.edges} == edges
+    assert {case.edge for each in promises if isinstance(each, Isolation) for case in each.cases} == edges
+    told = {each.edge for each in promises if isinstance(each, Events)}  # a producer is silent but for its events
+    assert {case.edge for each in promises if isinstance(each, Recovery) for case in each.cases} | told == edges
 
 
 def test_no_scenario_of_the_repository_takes_two_minutes() -> None:

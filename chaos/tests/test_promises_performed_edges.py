@@ -5,6 +5,7 @@ Time is simulated too: the event loop jumps to the next thing that is due.
 
 import asyncio
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,10 @@ edge = "shop -> postgres"
 journey = "read"
 within_s = 5
 
+[[promise.cases]]
+edge = "shop -> consul"
+within_s = 12
+
 [[promise]]
 kind = "discovery"
 name = "discovery"
@@ -95,13 +100,30 @@ edge = "shop -> stock"
 """
 
 
+class Network(FakeNetwork):
+    """Edges over which an answer comes every second, whoever waits for it; one that is deaf never asks again."""
+
+    def __init__(self, *edges: Edge, deaf: bool) -> None:
+        super().__init__(*edges)
+        self.deaf = deaf
+        self.cut: set[Edge] = set()
+
+    async def switch(self, edge: Edge, *, on: bool) -> dict[str, Any]:
+        self.cut.add(edge)
+        return await super().switch(edge, on=on)
+
+    async def carried_bytes(self, edge: Edge) -> dict[str, int]:
+        now_s = int(asyncio.get_running_loop().time())
+        return {"upstream": 100 * now_s, "downstream": 900 if self.deaf and edge in self.cut else 200 * now_s}
+
+
 class System:
     """A shop that asks the instances of a stock in turn, behind a breaker; what it does wrong is told by name."""
 
     def __init__(self, wrong: str, stocks: int) -> None:
         self.wrong = wrong
         self.now_s = asyncio.get_running_loop().time
-        self.network = FakeNetwork(SHOP_STOCK, SHOP_POSTGRES, SHOP_CONSUL)
+        self.network = Network(SHOP_STOCK, SHOP_POSTGRES, SHOP_CONSUL, deaf=wrong == "deaf")
         self.processes = FakeProcesses(shop=1, stock=stocks)
         self.spans = [Span("0" * 32, "0" * 16, "", "shop", "start", "internal", 0, 0)]
         telemetry = FakeTelemetry(self.spans, [Series({"__name__": "up"}, [(0.0, 1.0)])])
@@ -221,8 +243,9 @@ def test_the_figures_are_those_of_the_run() -> None:
         ("isolation", "couples", "shop -> stock cut: read ended with 502, promised to go on without the edge"),
         ("isolation", "waits", "shop -> postgres cut: about took 5.0 s, promised 3 s without the edge"),
         ("isolation", "hangs", "shop -> postgres healed: read still ended with 500 2.0 s later"),
-        ("recovery", "stays open", "shop -> stock: buy ended with 503 77.5"),
+        ("recovery", "stays open", "shop -> stock: buy ended with 503 78.0"),
         ("recovery", "hangs", "shop -> postgres: read ended with 500"),
+        ("recovery", "deaf", "shop -> consul carried no answer within 12 s of the heal"),
         ("discovery", "notices late", "a request ended with 502 15."),
         ("discovery", "forgets", "stock-2 had no request 19.9 s after it was well again, promised within 15 s"),
     ],

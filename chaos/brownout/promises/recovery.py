@@ -1,5 +1,6 @@
 """Recovery: after an outage of many edges at once everything is back, each edge in its own time."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -9,8 +10,9 @@ from brownout.faults import Outage
 from brownout.history import Outcome
 from brownout.promises.evidence import edge_of, entered_at, phase, seconds, told, whole_window
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
+from brownout.promises.stages import carried_bytes
 from brownout.recording import Recording
-from brownout.scenario import Hold, Load, Scenario, Seen, Step, Wait
+from brownout.scenario import Bytes, Hold, Load, Scenario, Seen, Step, Wait
 from brownout.topology import Topology
 from brownout.verdict import Figure, Verdict
 from brownout.windows import Window
@@ -27,14 +29,15 @@ class Recovering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         edge: what is cut.
-        journey: what needs it; enters at the caller's own port.
         within_s: of the heal; from then on no request fails. An edge with a breaker has the 60 s for which it is
             open (clause 6.2), and what the trial takes.
+        journey: what needs it; enters at the caller's own port. Empty where no request waits for the edge (the
+            registry's, say): it is back when the callee's answers pass again, as its proxy counts them.
     """
 
     edge: str
-    journey: str
     within_s: Positive
+    journey: str = ""
 
 
 class Recovery(Stated, frozen=True, kw_only=True, tag="recovery"):
@@ -60,10 +63,19 @@ class Recovery(Stated, frozen=True, kw_only=True, tag="recovery"):
                 if edge in (edge_of(other.edge) for other in self.cases[:index]):
                     raise ValueError(f"there is another case of {edge}")
         steps: tuple[Step, ...] = (Wait(BEFORE_S), self._outages(), *self._returns())
-        for case in self.cases:
+        for case in self._with_requests:
             steps = (Hold(Load(_phase(case), case.journey, self.rate, TIMEOUT_S), steps),)
         services = topology.reached_from({topology.entry, *(edge_of(case.edge).caller for case in self.cases)})
         return Scenario(self.name, self.journey, steps, services, environment=self.environment)
+
+    @property
+    def _with_requests(self) -> list[Recovering]:
+        return [case for case in self.cases if case.journey]
+
+    @property
+    def _in_the_background(self) -> list[Recovering]:
+        """The soonest first, as they are read."""
+        return sorted((case for case in self.cases if not case.journey), key=lambda case: case.within_s)
 
     def _outages(self) -> Step:
         held: Step = Wait(self.outage_s)
@@ -71,20 +83,28 @@ class Recovery(Stated, frozen=True, kw_only=True, tag="recovery"):
             held = Hold(Outage(edge_of(case.edge)), (held,))
         return held
 
-    def _returns(self) -> tuple[Step, ...]:
-        """A wait for each case, all counted from the heal, then for some more requests of each."""
+    def _returns(self) -> Iterator[Step]:
+        """What each edge carries in its time, then a wait for each journey, and for some more requests of each."""
         healed = str(Outage(edge_of(self.cases[0].edge)))
-        waits = (Wait(case.within_s, since=healed, until=Seen("load", _phase(case), Outcome.OK)) for case in self.cases)
-        return (*waits, Wait((self.in_a_row + 1) / self.rate))
+        for case in self._in_the_background:
+            yield Bytes(edge_of(case.edge))
+        for case in self._in_the_background:
+            yield Wait(case.within_s, since=healed)
+            yield Bytes(edge_of(case.edge))
+        for case in self._with_requests:
+            yield Wait(case.within_s, since=healed, until=Seen("load", _phase(case), Outcome.OK))
+        yield Wait((self.in_a_row + 1) / self.rate)
 
     def examine(self, recording: Recording) -> Verdict:
         """Case by case, all against the end of the last outage."""
-        held = [whole_window(recording, str(Outage(edge_of(case.edge)))) for case in self.cases]
-        cut_ns = min(window.perhaps_ns[0] for window in held)  # the first: a journey may well use several of the edges
-        healed_ns = max(window.perhaps_ns[1] for window in held)
-        for case, window in zip(self.cases, held, strict=True):
-            self._was_cut(recording, case, cut_ns, window)
-        figures = [self._back(recording, case, healed_ns) for case in self.cases]
+        held = {case.edge: whole_window(recording, str(Outage(edge_of(case.edge)))) for case in self.cases}
+        cut_ns = min(window.perhaps_ns[0] for window in held.values())  # a journey may well use several of the edges
+        healed_ns = max(window.perhaps_ns[1] for window in held.values())
+        for case in self._with_requests:
+            self._was_cut(recording, case, cut_ns, held[case.edge])
+        for case in self._in_the_background:
+            _carries(recording, case)
+        figures = [self._back(recording, case, healed_ns) for case in self._with_requests]
         count = len(self.cases)
         return self.kept(
             f"{count} of {count} edges were back in their time after {self.outage_s:g} s without all of them", *figures
@@ -125,6 +145,16 @@ class Recovery(Stated, frozen=True, kw_only=True, tag="recovery"):
             raise NoEvidenceError(
                 f"{case.edge}: no request of {case.journey} failed in the outage; it uses no such edge"
             )
+
+
+def _carries(recording: Recording, case: Recovering) -> None:
+    """Make sure that answers passed an edge again that no request waits for."""
+    edge = edge_of(case.edge)
+    if not carried_bytes(recording, edge, "downstream"):
+        raise BrokenError(
+            f"{edge} carried no answer within {case.within_s:g} s of the heal, promised to be back by then",
+            recording.history.operations("lift", str(Outage(edge))),
+        )
 
 
 def _phase(case: Recovering) -> str:

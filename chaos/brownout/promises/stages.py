@@ -66,14 +66,19 @@ def within_window(from_ns: int, calls: Sequence[Operation], interval_s: float) -
         raise NoEvidenceError(f"the calls of one window took {took_s:.1f} s: the machine is too slow")
 
 
-def carried_bytes(recording: Recording, edge: Edge) -> int:
+def carried_bytes(recording: Recording, edge: Edge, *ways: str) -> int:
     """Bytes that the edge carried between its two readings.
+
+    Args:
+        recording: has the readings.
+        edge: what was read.
+        ways: ``upstream``, what its caller sent, or ``downstream``, what its callee did; both where none is named.
 
     Raises:
         NoEvidenceError: it was not read twice, or had carried nothing before, when calls had passed.
     """
     totals = [
-        event.detail.get("upstream", 0) + event.detail.get("downstream", 0)
+        sum(event.detail.get(way, 0) for way in ways or ("upstream", "downstream"))
         for event in recording.history.alone("bytes", str(edge))
     ]
     if len(totals) != 2:  # noqa: PLR2004 - before and after
