@@ -23,6 +23,7 @@ __all__ = [
     "me",
     "notify",
     "order",
+    "order_as_nobody",
     "pay",
     "pay_again",
     "read_order",
@@ -109,6 +110,12 @@ def _many_orders(random: Random) -> Generator[Request, Response, tuple[str, dequ
 def order(user_id: str, _: Random) -> Steps:
     """Place an order at orders itself, which asks users once and products once (clause 2.3)."""
     yield from _ordered(user_id)
+
+
+@journey()
+def order_as_nobody(_: None, __: Random) -> Steps:
+    """Order at orders itself as a user whom users does not know: one's own mistake."""
+    yield from _ordered("0" * 32)
 
 
 @journey(arrange=_registered)

@@ -31,6 +31,8 @@ class Breaker:
         in_a_row: failures in a row that trip it, whatever else there was; 0: they do not matter.
         open_s: how long it refuses.
         trial: calls that are let through then, and that close it.
+        closes_after: successes on trial that close it; 0: as many as are let through.
+        forgives: a failure on trial does not open it again.
     """
 
     def __init__(
@@ -43,9 +45,12 @@ class Breaker:
         in_a_row: int = 0,
         open_s: float = 60,
         trial: int = 3,
+        closes_after: int = 0,
+        forgives: bool = False,
     ) -> None:
         self.now_s, self.open_s, self.trial = now_s, open_s, trial
         self.fewest, self.ratio, self.window_s, self.in_a_row = requests, ratio, window_s, in_a_row
+        self.closes_after, self.forgives = closes_after or trial, forgives
         self.begin("closed")
 
     def begin(self, state: str) -> None:
@@ -71,7 +76,9 @@ class Breaker:
             return
         self.good, self.failed = self.good + ok, self.failed + (not ok)
         self.row = 0 if ok else self.row + 1
-        if self.state == "half-open" and (not ok or self.good >= self.trial):
+        if self.state == "half-open" and not ok and self.forgives:
+            self.requests -= 1
+        elif self.state == "half-open" and (not ok or self.good >= self.closes_after):
             self.begin("closed" if ok else "open")
         elif self.state == "closed" and not ok and self.trips:
             self.begin("open")

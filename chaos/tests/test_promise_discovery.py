@@ -36,6 +36,7 @@ class Run(msgspec.Struct, kw_only=True):
     """Ten requests a second; who takes turns in each part of the run, and from when, in seconds of that part."""
 
     early: Sequence[str] = ALL
+    early_s: float = 5.0
     dead: Sequence[str] = FAILS
     noticed_s: float = 11.0
     alive: Sequence[str] = ALIVE
@@ -50,7 +51,7 @@ class Run(msgspec.Struct, kw_only=True):
     def judged(self) -> Verdict:
         story = Written()
         story.steady("before")
-        self.load(story, 3.0, self.early)
+        self.load(story, self.early_s, self.early)
         with story.fault("users-2 killed", lifting_s=4.0, lifted=self.lifted):
             self.load(story, self.noticed_s, self.dead)
             self.load(story, self.dead_s - self.noticed_s, self.alive)
@@ -106,6 +107,7 @@ def test_an_instance_may_be_called_again_as_soon_as_it_is_registered() -> None:
             Run(noticed_s=17.0),
             "a request ended with 502 15.1 s after users-2 was killed, promised none from 15 s on",
         ),
+        (Run(early=ALIVE), "users-2 had none of 50 requests before the kill, these had: users-0, users-1"),
         (Run(alive=("users-0",)), "users-1 had none of 50 requests without users-2"),
         (Run(starting=FAILS), "a request ended with 502 20.1 s after users-2 was killed, promised none from 15 s on"),
         (Run(back=FAILS), "a request ended with 502"),
@@ -123,8 +125,8 @@ def test_a_dead_instance_that_is_still_called_or_one_that_is_forgotten_fails(run
 @pytest.mark.parametrize(
     ("run", "reason"),
     [
-        (Run(early=ALIVE), "users-2 had no request before the kill; these had: users-0, users-1"),
-        (Run(early=FAILS), "10 requests failed before the kill, the first with 502"),
+        (Run(early_s=4.0), "only 40 requests before the kill, 45 are needed"),
+        (Run(early=FAILS), "17 requests failed before the kill, the first with 502"),
         (Run(entry="gateway"), "the journey enters at gateway; it must enter at orders"),
         (Run(dead_s=16.0), "only 10 requests after its death had to be known, 15 are needed"),
         (Run(alive=ALL), "users-2 had a request while it was dead: it is another process"),
@@ -145,7 +147,7 @@ def test_nothing_recorded_is_inconclusive() -> None:
 def test_the_last_instance_is_dead_for_longer_than_may_go_unnoticed() -> None:
     scenario = PROMISE.scenario(TOPOLOGY)
     dead = Hold(Lost("users", 2), (Wait(20.0),))
-    assert scenario.steps == (Hold(Load("load", "order", 10.0), (Wait(3.0), dead, Wait(20.0))),)
+    assert scenario.steps == (Hold(Load("load", "order", 10.0), (Wait(5.5), dead, Wait(20.0))),)
     assert scenario.instances == {"users": 3}
     assert scenario.services == ("users", "orders")
 

@@ -12,12 +12,17 @@ from brownout.verdict import Ruling, Verdict
 from brownout.written import Written
 
 PROMISE = RateLimit(name="limit", clause="6.3", journey="read-user", service="users", rps=5, burst=5)
+OVER_AN_EDGE = msgspec.structs.replace(PROMISE, edge="notifications -> users:grpc")
 TOPOLOGY = parse_topology(
     """
     entry = "users"
     deadline_header = "X-Timeout-Ms"
     [services.users]
     command = ["users"]
+    ports = ["grpc"]
+    [services.notifications]
+    command = ["notifications"]
+    calls = ["users:grpc"]
     """,
     "topology.toml",
 )
@@ -33,6 +38,8 @@ class Bucket(msgspec.Struct, kw_only=True):
     patience: float = 1.0
     entry: str = "users"
     load_rps: float = 5.0
+    overtime: float = 1.0
+    promise: RateLimit = PROMISE
     tokens: float = 0.0
     filled_s: float = 0.0
 
@@ -42,7 +49,7 @@ class Bucket(msgspec.Struct, kw_only=True):
         story.steady("before", reaches=("users",))
         story.call("arrange", service="users")
         for phase, count, every_s, deadline_s in (
-            ("burst", 20, 0.0, 1.0),
+            ("burst", 20, 0.0, 1.0 * self.overtime),
             ("patient", 15, 0.0, 10.0 * self.patience),
             ("load", 75, 1 / 15, 0.5),
         ):
@@ -53,7 +60,7 @@ class Bucket(msgspec.Struct, kw_only=True):
                 self.ask(story, phase, begin_s + number * every_s, deadline_s)
             story.now_s = begin_s + 6
         story.end()
-        return PROMISE.check(story.recording())
+        return self.promise.check(story.recording())
 
     def ask(self, story: Written, phase: str, at_s: float, deadline_s: float) -> None:
         self.tokens = min(self.burst, self.tokens + self.rps * max(0.0, at_s - self.filled_s))
@@ -99,6 +106,10 @@ def test_a_bucket_as_promised_passes_with_its_figures() -> None:
         (Bucket(patience=0.1), "5 of 15 calls were refused though each would have had its token within 2.0 s"),
         (Bucket(burst=1, rps=4.9), "only 5 of 20 calls of the burst passed, the limit grants at least 7"),
         (Bucket(rps=3.0), "15 calls at once took 3.3 s, the limit grants them within 2.0 s"),
+        (
+            Bucket(overtime=4.0),
+            "a call with 1 s left ended with 200 after 2.2 s, promised to be refused at once where its token comes",
+        ),
         (Bucket(load_rps=2.0), "only 15 of 75 calls of the load passed, the limit grants at least 23"),
     ],
 )
@@ -126,6 +137,23 @@ def test_calls_of_another_service_are_inconclusive() -> None:
     verdict = Bucket(entry="gateway").judged()
     assert verdict.ruling is Ruling.INCONCLUSIVE
     assert "it must enter at users" in verdict.reason
+
+
+def test_calls_over_an_edge_enter_at_its_caller() -> None:
+    assert Bucket(promise=OVER_AN_EDGE, entry="notifications").judged().ruling is Ruling.PASS
+    verdict = Bucket(promise=OVER_AN_EDGE).judged()
+    assert verdict.ruling is Ruling.INCONCLUSIVE
+    assert "the journey enters at users; it must enter at notifications" in verdict.reason
+    assert OVER_AN_EDGE.scenario(TOPOLOGY).services == ("users", "notifications")
+
+
+@pytest.mark.parametrize(
+    ("edge", "service"), [("notifications -> users", "users"), (OVER_AN_EDGE.edge, "notifications")]
+)
+def test_an_edge_that_is_not_there_or_leads_elsewhere_is_refused_by_its_key(edge: str, service: str) -> None:
+    with pytest.raises(WrongKeyError) as refused:
+        msgspec.structs.replace(PROMISE, edge=edge, service=service).scenario(TOPOLOGY)
+    assert refused.value.key == "edge"
 
 
 def test_nothing_recorded_is_inconclusive() -> None:

@@ -50,6 +50,7 @@ TOPOLOGY = parse_topology(
 CONTRACT = """
 journeys.order = [{ service = "orders", method = "POST", path = "/orders" }]
 journeys.limited = [{ service = "users", method = "GET", path = "/users/1" }]
+journeys.order-as-nobody = [{ service = "orders", method = "POST", path = "/mistakes" }]
 journeys.read = [{ service = "users", method = "GET", path = "/stored/1" }]
 
 [[promise]]
@@ -145,6 +146,26 @@ journey = "read"
 slow = "users -> postgres"
 slow_ms = 12000
 outlasts_s = 10
+
+[[promise]]
+kind = "half-open"
+name = "half-open"
+clause = "6.2"
+edge = "orders -> users"
+journey = "order"
+trips = { requests = 3, failure_ratio = 0.6, interval_s = 10 }
+open_s = 60
+half_open_requests = 3
+
+[[promise]]
+kind = "caller-mistakes"
+name = "mistakes"
+clause = "3.1"
+edge = "orders -> users"
+journey = "order"
+mistaken = "order-as-nobody"
+status = 422
+trips = { requests = 3, failure_ratio = 0.6, interval_s = 10 }
 """
 
 SERVICE_S = 0.005
@@ -161,6 +182,7 @@ class System:
         hangs_up: users accepts what comes after the signal, and hangs up.
         rps: of users' limiter.
         deadline_s: of orders' calls.
+        counts_mistakes: in orders' breaker.
         breaker: the numbers of orders' breaker.
     """
 
@@ -171,6 +193,7 @@ class System:
         hangs_up: bool = False,
         rps: float = 5.0,
         deadline_s: float = 10.0,
+        counts_mistakes: bool = False,
         **breaker: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -188,13 +211,19 @@ class System:
         self.cuts_after_s, self.hangs_up, self.deadline_s = cuts_after_s, hangs_up, deadline_s
         self.rps, self.free_s = rps, 0.0
         self.lost_s: float | None = None
+        self.counts_mistakes = counts_mistakes
 
     async def send(self, url: str, request: Request, timeout_s: float) -> Answer:
         await asyncio.sleep(SERVICE_S)
         if request.path == "/health":
             return self.health(aside=".aside." in url)
         patience_s = min(timeout_s, float(request.headers.get("X-Timeout-Ms", "60000")) / 1000)
-        answers = {"/orders": self.order, "/users/1": self.limited, "/stored/1": self.stored}
+        answers = {
+            "/orders": self.order,
+            "/mistakes": self.mistaken,
+            "/users/1": self.limited,
+            "/stored/1": self.stored,
+        }
         status = await answers[request.path](request, patience_s)
         if status == 0:
             return Answer(Outcome.UNKNOWN, {"error": "cut"}, Response(0))
@@ -215,6 +244,15 @@ class System:
         status = await self.asked_users(request, min(self.deadline_s, patience_s))
         self.breaker.done(admission, ok=status < 300)
         return status
+
+    async def mistaken(self, request: Request, _: float) -> int:
+        self.span(request, "orders")
+        admission = self.breaker.admit()
+        if admission is None:
+            return 503
+        self.span(request, "users")
+        self.breaker.done(admission, ok=not self.counts_mistakes)
+        return 422
 
     async def asked_users(self, request: Request, deadline_s: float) -> int:
         if ORDERS_USERS in self.network.off:
@@ -309,7 +347,9 @@ def performed(name: str, **wrong: Any) -> Verdict:
         return judged(promise, runner.run(perform()))
 
 
-@pytest.mark.parametrize("name", ["breaker", "deadline", "short-deadline", "limit", "health", "drain", "long-drain"])
+@pytest.mark.parametrize(
+    "name", ["breaker", "deadline", "short-deadline", "limit", "health", "drain", "long-drain", "half-open", "mistakes"]
+)
 def test_a_system_as_promised_passes(name: str) -> None:
     verdict = performed(name)
     assert verdict.ruling is Ruling.PASS, verdict.reason
@@ -339,6 +379,18 @@ def test_a_system_as_promised_passes(name: str) -> None:
         ("breaker", {"open_s": 90.0}, "60.5 s after the trip no call was let through"),
         ("breaker", {"trial": 5}, "half-open let 5 of 20 calls reach users, 5 succeeded; promised exactly 3"),
         ("breaker", {"trial": 1}, "half-open let 1 of 20 calls reach users"),
+        (
+            "half-open",
+            {"closes_after": 1},
+            "a call reached users 0.0 s after a failure on trial, promised to open again",
+        ),
+        (
+            "half-open",
+            {"forgives": True},
+            "a call reached users 0.0 s after a failure on trial, promised to open again",
+        ),
+        ("half-open", {"open_s": 90.0}, "a call on trial ended with 503 60.5 s after the trip"),
+        ("mistakes", {"counts_mistakes": True}, "after 3 mistakes a call ended with 503, promised 422"),
         ("deadline", {"deadline_s": 5.0}, "call 1 ended with 504 after 5.0"),
         ("deadline", {"deadline_s": 20.0}, "call 1 ended with 201 after 11.0"),
         ("short-deadline", {"ratio": 2.0}, "promised a tripped breaker"),

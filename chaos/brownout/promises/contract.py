@@ -17,10 +17,12 @@ from brownout.promises.breaker import CircuitBreaker
 from brownout.promises.deadline import Deadline
 from brownout.promises.discovery import Discovery
 from brownout.promises.events import Events
+from brownout.promises.half_open import HalfOpen
 from brownout.promises.health import Health
 from brownout.promises.isolation import Isolation
 from brownout.promises.metric import Metric
 from brownout.promises.mild import MildTrouble
+from brownout.promises.mistakes import CallerMistakes
 from brownout.promises.promise import Stated, WrongKeyError, key
 from brownout.promises.rate_limit import RateLimit
 from brownout.promises.recovery import Recovery
@@ -32,11 +34,13 @@ from brownout.topology import Topology
 __all__ = ["JOURNEYS_FILE", "Contract", "Kind", "fitted", "parse_contract", "read_contract", "read_journeys"]
 
 Kind: TypeAlias = (
-    CircuitBreaker
+    CallerMistakes
+    | CircuitBreaker
     | Deadline
     | Discovery
     | Events
     | GracefulShutdown
+    | HalfOpen
     | Health
     | Isolation
     | Metric

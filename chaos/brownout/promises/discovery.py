@@ -20,10 +20,15 @@ from brownout.windows import Window
 __all__ = ["Discovery", "Times"]
 
 LOAD = "load"
-BEFORE_S = 3.0
 AFTER_S = 5.0
 FEWEST_EACH = 5
-"""Requests per instance by which a balancer, a random one too, has used every one of them."""
+"""Requests per instance that have to be there to judge a state by."""
+
+BALANCED_EACH = 15
+"""Requests per instance by which a balancer has used every one of them: one that draws lots misses one of nine with a
+probability below 2 in a million, one of three below 4 in 100 million."""
+
+MARGIN_S = 1.0
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -71,7 +76,12 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
         return Scenario(
             self.name,
             self.journey,
-            (Hold(load, (Wait(BEFORE_S), dead, Wait(self.within_s + AFTER_S))),),
+            (
+                Hold(
+                    load,
+                    (Wait(BALANCED_EACH * self.instances / self.rate + MARGIN_S), dead, Wait(self.within_s + AFTER_S)),
+                ),
+            ),
             topology.reached_from({edge.caller}),
             instances={edge.service: self.instances},
             environment=self.environment,
@@ -114,13 +124,17 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
 
     def _used_before(self, recording: Recording, early: list[Operation], edge: Edge) -> None:
         """Make sure that every instance took part, the one that is killed among them."""
-        self._enough(early, "before the kill")
+        self._enough(early, "before the kill", BALANCED_EACH)
         entered_at(early, edge.caller)
         if lost := [one for one in early if not one.ok]:
             raise NoEvidenceError(f"{len(lost)} requests failed before the kill, the first with {told(lost[0])}")
         used = _used(recording, early, edge.service)
-        if missing := [name for name in self._names if name not in used]:
-            raise NoEvidenceError(f"{', '.join(missing)} had no request before the kill; these had: {_list(used)}")
+        if idle := [name for name in self._names if name not in used]:
+            raise BrokenError(
+                f"{', '.join(idle)} had none of {len(early)} requests before the kill, these had: {_list(used)}; "
+                "promised that the load is balanced",
+                early[:1],
+            )
 
     def _none_fails(self, times: Times, window: Window) -> None:
         """Once its death had to be known, no request fails: not without it, and not when it comes back."""
@@ -160,8 +174,8 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
             )
         return after_s
 
-    def _enough(self, requests: list[Operation], when: str) -> None:
-        fewest = FEWEST_EACH * self.instances
+    def _enough(self, requests: list[Operation], when: str, each: int = FEWEST_EACH) -> None:
+        fewest = each * self.instances
         if len(requests) < fewest:
             raise NoEvidenceError(f"only {len(requests)} requests {when}, {fewest} are needed")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from brownout.history import Operation
-from brownout.promises.evidence import at_once, entered_at, phase, seconds, told
+from brownout.promises.evidence import at_once, edge_of, entered_at, phase, seconds, told
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, Status, key
 from brownout.recording import Recording
 from brownout.scenario import Calls, Hold, Load, Scenario, Wait
@@ -74,10 +74,12 @@ def largest_excess(passes: Iterable[Operation], rps: float, burst: int) -> Exces
 class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
     """A token bucket on which calls wait, and are refused at once when their deadline comes first (clause 6.3).
 
-    The journey has to be the limited call alone, at the service's own port.
+    The journey has to be the limited call alone, at the service's own port; or, where an edge is named, a request at
+    the edge's caller that makes it once and tells of a refusal with the same status.
 
     Attributes:
         service: whose limit it is.
+        edge: over which the call is made; empty: the harness makes it itself.
         rps: tokens a second.
         burst: tokens that the bucket holds.
         status: of a refusal.
@@ -87,11 +89,15 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
     rps: Positive
     burst: Count
     status: Status = 429
+    edge: str = ""
 
     def scenario(self, topology: Topology) -> Scenario:
         """A burst of short patience, one of long patience, and a load above the rate, each on a full bucket."""
         with key("service"):
-            service = topology.service(self.service)
+            topology.service(self.service)
+        with key("edge"):
+            if self.edge and topology.edge(self.edge).service != self.service:
+                raise ValueError(f"does not lead to {self.service}")
         with key("kind"):
             if not topology.deadline_header:
                 raise ValueError("needs a deadline_header in the topology: calls of short patience show a limit")
@@ -106,8 +112,12 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
             Hold(load, (Wait(LOAD_S),)),
             full,
         )
-        services = topology.reached_from({service})
+        services = topology.reached_from({self._entry})
         return Scenario(self.name, self.journey, steps, services, environment=self.environment)
+
+    @property
+    def _entry(self) -> str:
+        return edge_of(self.edge).caller if self.edge else self.service
 
     @property
     def _calls(self) -> int:
@@ -123,10 +133,11 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         """The windows over all calls; then the refusals; then what has to be served."""
         burst, patient = phase(recording, "burst", self._calls), phase(recording, "patient", self._patient)
         load = phase(recording, "load")
-        entered_at([*burst, *patient, *load], self.service)
+        entered_at([*burst, *patient, *load], self._entry)
         excess = self._never_more(recording)
         refused = [call for call in (*burst, *patient, *load) if call.status == self.status]
         self._known_ends([*burst, *patient, *load])
+        self._not_too_patient([*burst, *load])
         if not refused:
             raise NoEvidenceError("no call was refused: nothing asked for more than the limit grants")
         slowest = at_once([call for call in (*burst, *load) if not call.ok], LOAD_DEADLINE_MS / 2000)
@@ -160,6 +171,18 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         if wrong := next((call for call in calls if not call.ok and call.status != self.status), None):
             raise BrokenError(
                 f"a call ended with {told(wrong)}, promised an answer or a refusal with {self.status}", [wrong]
+            )
+
+    def _not_too_patient(self, calls: list[Operation]) -> None:
+        """A call whose token comes after its deadline is refused at once: none is served long after it."""
+        deadlines_s = {"burst": BURST_DEADLINE_MS / 1000, "load": LOAD_DEADLINE_MS / 1000}
+        late = [call for call in calls if call.duration_s > deadlines_s[call.invoked.action] + SERVED_MARGIN_S]
+        if late:
+            deadline_s = deadlines_s[late[0].invoked.action]
+            raise BrokenError(
+                f"a call with {deadline_s:g} s left ended with {told(late[0])} after {late[0].duration_s:.1f} s, "
+                f"promised to be refused at once where its token comes later",
+                late,
             )
 
     def _served(self, patient: list[Operation]) -> Figure:

@@ -1,0 +1,115 @@
+"""The mutation score: every mutant in a cell of one gate, beside the unbroken shop, and which promise kills which.
+
+``python -m mutants [--table FILE] [MUTANT ...]``; exit code 0: all are killed, and the unbroken shop is not;
+1: one survived; 2: inconclusive.
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from brownout.archive import Archive
+from brownout.gate import Timing, run_gate
+from brownout.promises.contract import read_journeys
+from brownout.promises.promise import Checked
+from brownout.reports.terminal import Board
+from brownout.stopping import run_until_signalled
+from brownout.suite import read_suite
+from brownout.topology import Topology, read_topology
+from brownout.verdict import Ruling, Verdict
+from mutants.table import Equivalent, Mutant, read_mutants
+
+ROOT = Path(__file__).parents[3]
+CONTRACT = ROOT / "scenarios" / "contract.toml"
+TOPOLOGY = ROOT / "system" / "topology.toml"
+RUNS = ROOT / "runs" / "mutants"
+
+
+def main() -> int:
+    """Run, print, and write the table."""
+    chosen, table = _arguments()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    topology = read_topology(TOPOLOGY)
+    kept = {promise.name: promise for promise in read_suite(CONTRACT, topology)}
+    baseline = [kept[name] for name in dict.fromkeys(mutant.promise for mutant in chosen)]
+    found, timing = _gate(console, chosen, baseline, kept, topology)
+    page = _page(chosen, read_mutants().equivalent, found, timing)
+    print(page)  # noqa: T201 - the result
+    if table:
+        table.write_text(page)
+    killed = {found[mutant.name].ruling for mutant in chosen}
+    unbroken = {found[promise.name].ruling for promise in baseline}
+    if Ruling.INCONCLUSIVE in killed | unbroken:
+        return 2
+    return 0 if killed == {Ruling.FAIL} and unbroken == {Ruling.PASS} else 1
+
+
+def _arguments() -> tuple[list[Mutant], Path | None]:
+    known = {mutant.name: mutant for mutant in read_mutants().mutant}
+    parser = argparse.ArgumentParser("mutants", description="Which promise kills which broken shop.")
+    parser.add_argument("mutant", nargs="*", choices=[[], *known], help="run these only")
+    parser.add_argument("--table", type=Path, help="write the table here too")
+    arguments = parser.parse_args()
+    return [known[name] for name in arguments.mutant or known], arguments.table
+
+
+def _gate(
+    console: Console, chosen: list[Mutant], baseline: list[Checked], kept: dict[str, Checked], topology: Topology
+) -> tuple[dict[str, Verdict], Timing]:
+    promises = {promise.name: promise for promise in (*kept.values(), *(p for m in chosen for p in m.of(kept)))}
+    judged = tuple(each.name for each in (*baseline, *chosen))
+    archive = Archive.create(RUNS, CONTRACT, TOPOLOGY, judged)
+    board = Board(console)
+
+    async def everything(stop: asyncio.Event) -> tuple[tuple[Verdict, ...], Timing]:
+        return await run_gate(tuple(promises.values()), topology, read_journeys(CONTRACT), archive, stop, board.say)
+
+    with board.shown():
+        verdicts, timing = run_until_signalled(everything)
+    return {verdict.promise: verdict for verdict in verdicts}, timing
+
+
+def _page(chosen: list[Mutant], equivalent: tuple[Equivalent, ...], found: dict[str, Verdict], timing: Timing) -> str:
+    """The score as Markdown."""
+    killed = sum(found[mutant.name].ruling is Ruling.FAIL for mutant in chosen)
+    unbroken = dict.fromkeys(mutant.promise for mutant in chosen)
+    passed = sum(found[name].ruling is Ruling.PASS for name in unbroken)
+    rows = [_row(mutant, found[mutant.name]) for mutant in sorted(chosen, key=lambda mutant: _clause(mutant, found))]
+    others = [f"| {each.name} | {each.does} | {each.proof} |" for each in equivalent]
+    return "\n".join(
+        [
+            "# Mutants",
+            "",
+            f"`make mutants` runs each of these broken shops against the promise that is about it: {killed} of "
+            f"{len(chosen)} are killed, in {timing.whole_s:.0f} s on one machine with all else; the unbroken shop, in "
+            f"the same run, keeps {passed} of {len(unbroken)} of these promises. A kill is a FAIL of the mutant's own "
+            "clause's promise, after the steady journey has succeeded.",
+            "",
+            "| mutant | clause | it | killed by | because |",
+            "|---|---|---|---|---|",
+            *rows,
+            *(
+                ["", "Not to be told from the unbroken shop:", "", "| mutant | it | proof |", "|---|---|---|"]
+                * bool(others)
+            ),
+            *others,
+            "",
+        ]
+    )
+
+
+def _clause(mutant: Mutant, found: dict[str, Verdict]) -> list[int]:
+    return [int(part) for part in found[mutant.name].clause.split(".") if part.isdigit()]
+
+
+def _row(mutant: Mutant, verdict: Verdict) -> str:
+    by = f"`{mutant.promise}`" if verdict.ruling is Ruling.FAIL else f"**{verdict.ruling}** of `{mutant.promise}`"
+    because = verdict.reason.replace("|", "\\|")
+    return f"| {mutant.name} | {verdict.clause} | {mutant.does} | {by} | {because} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
