@@ -108,7 +108,7 @@ def test_a_bucket_as_promised_passes_with_its_figures() -> None:
         (Bucket(rps=3.0), "15 calls at once took 3.3 s, the limit grants them within 2.0 s"),
         (
             Bucket(overtime=4.0),
-            "a call with 1 s left ended with 200 after 2.2 s, promised to be refused at once where its token comes",
+            "a call with 1 s left ended with 200 after 2.0 s, promised to be refused at once where its token comes",
         ),
         (Bucket(load_rps=2.0), "only 15 of 75 calls of the load passed, the limit grants at least 23"),
     ],

@@ -76,7 +76,7 @@ class HalfOpen(Stated, frozen=True, kw_only=True, tag="half-open"):
         if refused:
             after_s = seconds(trip[-1].answered_ns or trip[-1].sent_ns, refused.sent_ns)
             raise BrokenError(
-                f"a call on trial ended with {told(refused)} {after_s:.1f} s after the trip, promised to be let through",
+                f"a call on trial ended with {told(refused)} {after_s:.1f} s after the trip, promised to pass",
                 [refused],
             )
         failing = failures(recording, edge, "failing", 1)

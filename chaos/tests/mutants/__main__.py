@@ -74,30 +74,24 @@ def _gate(
 
 def _page(chosen: list[Mutant], equivalent: tuple[Equivalent, ...], found: dict[str, Verdict], timing: Timing) -> str:
     """The score as Markdown."""
+    rows = [_row(mutant, found[mutant.name]) for mutant in sorted(chosen, key=lambda mutant: _clause(mutant, found))]
+    page = ["# Mutants", "", _score(chosen, found, timing), "", "| mutant | clause | it | killed by | because |"]
+    page += ["|---|---|---|---|---|", *rows]
+    if equivalent:
+        page += ["", "Not to be told from the unbroken shop:", "", "| mutant | it | proof |", "|---|---|---|"]
+        page += [f"| {each.name} | {each.does} | {each.proof} |" for each in equivalent]
+    return "\n".join(page) + "\n"
+
+
+def _score(chosen: list[Mutant], found: dict[str, Verdict], timing: Timing) -> str:
     killed = sum(found[mutant.name].ruling is Ruling.FAIL for mutant in chosen)
     unbroken = dict.fromkeys(mutant.promise for mutant in chosen)
     passed = sum(found[name].ruling is Ruling.PASS for name in unbroken)
-    rows = [_row(mutant, found[mutant.name]) for mutant in sorted(chosen, key=lambda mutant: _clause(mutant, found))]
-    others = [f"| {each.name} | {each.does} | {each.proof} |" for each in equivalent]
-    return "\n".join(
-        [
-            "# Mutants",
-            "",
-            f"`make mutants` runs each of these broken shops against the promise that is about it: {killed} of "
-            f"{len(chosen)} are killed, in {timing.whole_s:.0f} s on one machine with all else; the unbroken shop, in "
-            f"the same run, keeps {passed} of {len(unbroken)} of these promises. A kill is a FAIL of the mutant's own "
-            "clause's promise, after the steady journey has succeeded.",
-            "",
-            "| mutant | clause | it | killed by | because |",
-            "|---|---|---|---|---|",
-            *rows,
-            *(
-                ["", "Not to be told from the unbroken shop:", "", "| mutant | it | proof |", "|---|---|---|"]
-                * bool(others)
-            ),
-            *others,
-            "",
-        ]
+    return (
+        f"`make mutants` runs each of these broken shops against the promise that is about it: {killed} of "
+        f"{len(chosen)} are killed, in {timing.whole_s:.0f} s; the unbroken shop, in the same run, keeps {passed} of "
+        f"{len(unbroken)} of these promises. A kill is a FAIL by the promise of the mutant's own clause, after the "
+        "steady journey has succeeded."
     )
 
 
