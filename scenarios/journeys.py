@@ -11,9 +11,12 @@ from random import Random
 from brownout.journeys import Request, Response, journey
 
 __all__ = [
+    "ask_for_nothing",
     "browse",
     "buy",
     "buy_insistently",
+    "knock_with_a_wrong_token",
+    "knock_without_a_token",
     "list_orders",
     "login",
     "look",
@@ -195,6 +198,24 @@ def me(user: tuple[str, str], _: Random) -> Steps:
 def browse(user: tuple[str, str], _: Random) -> Steps:
     """Look at the catalogue through the gateway, which calls users and products once each."""
     yield Request("gateway", "GET", "/api/products", headers=_bearer(user[1]))
+
+
+@journey()
+def knock_without_a_token(_: None, __: Random) -> Steps:
+    """Ask for one's orders through the gateway without saying who one is."""
+    yield Request("gateway", "GET", "/api/orders")
+
+
+@journey()
+def knock_with_a_wrong_token(_: None, random: Random) -> Steps:
+    """Ask for one's orders through the gateway with a token that nobody issued."""
+    yield Request("gateway", "GET", "/api/orders", headers=_bearer(f"{random.getrandbits(128):032x}"))
+
+
+@journey(arrange=_logged_in)
+def ask_for_nothing(user: tuple[str, str], _: Random) -> Steps:
+    """Ask the gateway for what is not there."""
+    yield Request("gateway", "GET", "/api/nothing", headers=_bearer(user[1]))
 
 
 @journey(arrange=_one_order)

@@ -186,6 +186,7 @@ def script(
     clause: str = "-",
     instances: Mapping[str, int] | None = None,
     environment: Mapping[str, dict[str, str]] | None = None,
+    services: Iterable[str] = (),
 ) -> Callable[[Callable[[], Story]], Script]:
     """Make a script of a generator function.
 
@@ -194,6 +195,7 @@ def script(
         clause: where the documents promise it.
         instances: how many of a service, where it differs from the topology.
         environment: settings of services in this run.
+        services: those that run; none named: all of them.
 
     Raises:
         msgspec.ValidationError: the function's name is too long, or has capital letters.
@@ -203,6 +205,7 @@ def script(
         clause=clause,
         journey=steady,
         environment=dict(environment or {}),
+        services=tuple(services),
         story=story,
         instances=dict(instances or {}),
     )

@@ -15,6 +15,7 @@ from brownout.engine import run
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
 from brownout.judge import judged
+from brownout.promises.consumer import ConsumerShutdown
 from brownout.promises.contract import Contract, Kind, parse_contract
 from brownout.promises.discovery import Discovery
 from brownout.promises.events import Events
@@ -170,8 +171,8 @@ trips = { requests = 3, failure_ratio = 0.6, interval_s = 10 }
 
 SERVICE_S = 0.005
 
-ELSEWHERE = {Events, Metric, Tracing, Discovery, Isolation, MildTrouble, Recovery}
-"""Kinds that need another system: see test_promises_performed_events.py and test_promises_performed_edges.py."""
+ELSEWHERE = {ConsumerShutdown, Events, Metric, Tracing, Discovery, Isolation, MildTrouble, Recovery}
+"""Kinds that need another system: test_promises_performed_events.py, test_promises_performed_edges.py, the mutants."""
 
 
 class System:

@@ -1,0 +1,116 @@
+"""The graceful end of a consumer: the event at hand is finished, and none is begun that is not."""
+
+from collections import Counter
+
+from brownout.faults import Latency, Terminated
+from brownout.history import Operation, Outcome
+from brownout.promises.evidence import edge_of, phase, seconds, told, traces, whole_window
+from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
+from brownout.recording import Recording, Span
+from brownout.scenario import Hold, Load, Scenario, Seen, Wait
+from brownout.topology import Topology
+from brownout.verdict import Figure, Verdict
+from brownout.windows import Window
+
+__all__ = ["ConsumerShutdown"]
+
+LOAD = "load"
+BEFORE_S = 4.0
+AFTER_S = 1.0
+CATCHES_UP_S = 10.0
+"""From the restart until the load ends: a broker gives a new member its share within a few seconds."""
+
+
+class ConsumerShutdown(Stated, frozen=True, kw_only=True, tag="consumer-shutdown"):
+    """After SIGTERM a consumer finishes the event at hand and ends by itself (clause 6.6).
+
+    It is seen by its spans of kind *consumer*: an event that was cut off in its handling comes again, and has two.
+
+    Attributes:
+        service: whose first instance is sent the signal.
+        slow: the edge that its handling waits for, slowed so that an event is at hand when the signal comes.
+        slow_ms: by how much.
+        rate: requests a second; each makes one event.
+        drains_within_s: when it has to have ended, counted from the signal.
+        exit_code: how.
+    """
+
+    service: str
+    slow: str
+    slow_ms: Count = 500
+    rate: Positive = 1.5
+    drains_within_s: Positive = 30.0
+    exit_code: int = 0
+
+    def scenario(self, topology: Topology) -> Scenario:
+        """A load with slow handling; in its midst the signal; the load goes on for a while after the restart."""
+        with key("service"):
+            service = topology.service(self.service)
+        with key("slow"):
+            slow = Latency(topology.edge(self.slow), self.slow_ms)
+        ended = Wait(self.drains_within_s, until=Seen("canary", str(self._signal)))
+        signalled = Hold(self._signal, (ended, Wait(AFTER_S)))
+        load = Load(LOAD, self.journey, self.rate)
+        steps = (Hold(slow, (Hold(load, (Wait(BEFORE_S), signalled, Wait(CATCHES_UP_S))), Wait(AFTER_S))),)
+        services = topology.reached_from({topology.entry, service})
+        return Scenario(self.name, self.journey, steps, services, environment=self.environment)
+
+    @property
+    def _signal(self) -> Terminated:
+        return Terminated(self.service, 0)
+
+    def examine(self, recording: Recording) -> Verdict:
+        """How it ended, then that every event was begun once, and that one was at hand."""
+        whole_window(recording, str(Latency(edge_of(self.slow), self.slow_ms)))
+        signal = whole_window(recording, str(self._signal))
+        requests = phase(recording, LOAD)
+        if lost := [one for one in requests if not one.ok]:
+            raise NoEvidenceError(f"{len(lost)} requests failed, the first with {told(lost[0])}")
+        took = self._ended(signal)
+        spans = [span for span in recording.spans_of(traces(requests), self.service) if span.kind == "consumer"]
+        self._begun_once(spans, requests)
+        held = self._at_hand(spans, signal)
+        return self.kept(
+            f"{held} of {held} events at hand were finished, {len(spans)} of {len(spans)} were begun once; exit code "
+            f"{self.exit_code} {took.value:.1f} s after the signal",
+            took,
+            Figure("events", len(spans), "begun once"),
+        )
+
+    def _ended(self, signal: Window) -> Figure:
+        end = signal.canary.completed if signal.canary else None
+        if end is None or end.outcome is not Outcome.OK:
+            raise NoEvidenceError("nobody saw how the process ended")
+        after_s, code = float(end.detail.get("after_s", self.drains_within_s)), end.detail.get("exit_code", "none")
+        figure = Figure("ended after", after_s, "s", f"at most {self.drains_within_s:g} s")
+        if code != self.exit_code or after_s > self.drains_within_s:
+            raise BrokenError(
+                f"{self.service}-0 ended with exit code {code} {after_s:.1f} s after the signal, promised "
+                f"{self.exit_code} within {self.drains_within_s:g} s",
+                figures=[figure],
+            )
+        return figure
+
+    def _begun_once(self, spans: list[Span], requests: list[Operation]) -> None:
+        times = Counter(span.trace_id for span in spans)
+        if again := [one for one in requests if times[one.trace_id] > 1]:
+            first = min(span.start_ns for span in spans if span.trace_id == again[0].trace_id)
+            raise BrokenError(
+                f"an event was begun {times[again[0].trace_id]} times: {self.service} was cut off in its handling, "
+                f"{seconds(again[0].sent_ns, first):.1f} s after it was asked for",
+                again,
+            )
+
+    def _at_hand(self, spans: list[Span], signal: Window) -> int:
+        """How many events were at hand when the signal came; and some have to be handled after the restart.
+
+        Raises:
+            NoEvidenceError: none was, or none is.
+        """
+        sent_ns, started_ns = signal.surely_ns
+        held = [span for span in spans if span.start_ns < signal.perhaps_ns[0] and span.end_ns > sent_ns]
+        if not held:
+            raise NoEvidenceError(f"no event was at hand at {self.service} when the signal came: slow it by more")
+        if not any(span.start_ns > started_ns for span in spans):
+            raise NoEvidenceError(f"no event was handled after {self.service} was started again")
+        return len(held)
