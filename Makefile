@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install check test gate mutants up down doctor lock clean
+.PHONY: help install check test gate mutants soak up down doctor lock clean
 
 help:
 	@echo 'make gate     break the shop behind Toxiproxy, all promises at once, and judge it (about 3 minutes; 10 more the first time)'
 	@echo 'make test     the tests, some of the mutants among them'
 	@echo 'make mutants  every broken shop against the promise that is about it: the score, written to docs/mutants.md (about 10 minutes)'
+	@echo 'make soak N=20  so many gates of the unbroken shop, one after another, and what they said (BUSY=--busy: on a busy machine)'
 	@echo 'make check    formatting, lint, types, and the direction of imports'
 	@echo 'make up       start the shop and leave it running, to be broken by hand; make down ends it'
 	@echo 'make doctor   which real servers are here, and what would help where one is missing'
@@ -39,6 +40,10 @@ gate: install
 
 mutants: install
 	@PYTHONPATH=chaos/tests $(BIN)/python -m mutants --table docs/mutants.md
+
+N ?= 20
+soak: install
+	@PYTHONPATH=chaos/tests $(BIN)/python -m soak $(N) $(BUSY)
 
 up: install
 	@$(BIN)/brownout up
