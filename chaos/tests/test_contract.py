@@ -108,7 +108,9 @@ def test_no_scenario_of_the_repository_takes_two_minutes() -> None:
 def test_a_promise_that_cannot_be_tested_in_time_is_refused() -> None:
     line = refusal(BREAKER.replace("open_s = 60", "open_s = 200"))
     assert re.fullmatch(
-        r"contract\.toml: promise\[0\]: takes [\d.]+ s at the least, and a scenario may last 150 s", line
+        r"contract\.toml: promise\[0\]: takes [\d.]+ s where nothing comes that it waits for, and a scenario may last "
+        r"150 s; split it",
+        line,
     )
 
 

@@ -161,7 +161,7 @@ def test_a_call_a_second_runs_under_the_latency_and_ends_before_the_lift() -> No
     load = held.steps[0]
     assert isinstance(load, Hold)
     assert load.what == Load("slow", "order", rate=1.0, timeout_s=15.0)
-    assert load.steps == (Wait(6.0),)
+    assert load.steps == (Wait(16.0),)
 
 
 def test_where_the_breaker_trips_the_scenario_waits_until_it_has_closed() -> None:

@@ -133,8 +133,9 @@ def fitted(promise: Stated, topology: Topology, known: Collection[str] | None, w
     for journey in scenario.journeys():
         if known is not None and journey not in known:
             raise FileError(f"{where}.journey" if journey == promise.journey else where, _unknown(journey, known))
-    if (least_s := scenario.least_s()) > LONGEST_S:
-        raise FileError(where, f"takes {least_s:g} s at the least, and a scenario may last {LONGEST_S:g} s")
+    if (most_s := scenario.most_s()) > LONGEST_S:
+        cause = f"takes {most_s:g} s where nothing comes that it waits for, and a scenario may last {LONGEST_S:g} s"
+        raise FileError(where, cause, "split it")
     return scenario
 
 

@@ -16,6 +16,8 @@ from brownout.verdict import Figure, Verdict
 __all__ = ["Deadline"]
 
 LOAD_S = 6.0
+"""Beyond the deadline: results of older windows come while there are requests enough in a new one."""
+
 TRIPPING_LOAD_S = 15.0
 """Long enough for the successes before the load to leave any breaker's window of 10 s (clause 6.2)."""
 
@@ -51,7 +53,7 @@ class Deadline(Stated, frozen=True, kw_only=True, tag="deadline"):
     def scenario(self, topology: Topology) -> Scenario:
         """A call a second while the edge is slow, then a few on the healthy edge."""
         edge = self._edge_in(topology)
-        load_s = TRIPPING_LOAD_S if self.trips_for_s else LOAD_S
+        load_s = TRIPPING_LOAD_S if self.trips_for_s else self.ends_after_s + LOAD_S
         beyond_s = self.latency_ms / 1000 - self.ends_after_s
         slow = Load("slow", self.journey, rate=1.0, timeout_s=self._patience_s, deadline_ms=self.deadline_ms)
         steps: tuple[Step, ...] = (

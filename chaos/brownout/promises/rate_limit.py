@@ -1,6 +1,7 @@
 """The rate limit of a service: never more than promised, not less either, and a call that can wait is served."""
 
 from collections.abc import Iterable
+from statistics import median
 
 import msgspec
 
@@ -26,6 +27,12 @@ ROUNDING = 1e-6
 
 LEAST_SHARE = 0.8
 """Of what bucket and rate grant under load, at least this passes; the rest is for the edges of the time counted."""
+
+MISSING = 0.8
+"""Tokens by which a bucket is surely short."""
+
+UNSURE = 0.4
+"""Tokens by which it may be."""
 
 SERVED_MARGIN_S = 1.0
 """How much later than the rate grants it the last of the patient calls may have its answer."""
@@ -142,6 +149,7 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
             raise NoEvidenceError("no call was refused: nothing asked for more than the limit grants")
         slowest = at_once([call for call in (*burst, *load) if not call.ok], LOAD_DEADLINE_MS / 2000)
         longest = self._served(patient)
+        self._none_missing(patient)
         least = (self._not_stingy("burst", burst), self._not_stingy("load", load))
         return self.kept(
             f"never more than {self.burst} + {self.rps:g}/s: of {len(burst) + len(load)} calls above the limit "
@@ -206,6 +214,31 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
                 [figure],
             )
         return figure
+
+    def _none_missing(self, patient: list[Operation]) -> None:
+        """A full bucket holds as many tokens as promised: with one less every call that waits, waits for one more.
+
+        By the median of their waits, and against that of the calls that have no wait: so a busy machine, or a pause of
+        it, does not look like a missing token.
+
+        Raises:
+            BrokenError: one is missing.
+            NoEvidenceError: the waits are too uneven to tell.
+        """
+        took = sorted(call.duration_s for call in patient)
+        over = [took[number] - (number + 1 - self.burst) / self.rps for number in range(self.burst, len(took))]
+        missing = (median(over) - median(took[: max(1, self.burst - 1)])) * self.rps
+        if missing > MISSING:
+            raise BrokenError(
+                f"{len(over)} calls that came to a full bucket at once each waited about {missing / self.rps:.2f} s "
+                f"longer than with {self.burst} tokens: {round(missing)} of them missing",
+                patient[-1:],
+                [Figure("missing", missing, "tokens", "none")],
+            )
+        if missing > UNSURE:
+            raise NoEvidenceError(
+                f"calls waited {missing / self.rps:.2f} s longer than granted: the machine is too slow"
+            )
 
     def _not_stingy(self, name: str, calls: list[Operation]) -> Figure:
         """What passes of a phase: after a burst half of what the deadline allows, under load what the rate grants."""
