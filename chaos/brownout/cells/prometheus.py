@@ -40,8 +40,8 @@ class Prometheus(Api):
     async def collect(self, cell: str, from_ns: int, to_ns: int) -> list[Series]:
         """The samples of a cell, at the times they were scraped, but for those named in ``LEFT_OUT``.
 
-        Waits, at most ``ARRIVAL_BOUND_S``, until all targets of the cell were scraped after ``to_ns``. Samples
-        that are no finite number are left out.
+        Waits, at most ``ARRIVAL_BOUND_S``, until all targets of the cell were scraped after ``to_ns``; that scrape
+        is the last one, so that the shortest run has one. Samples that are no finite number are left out.
 
         Args:
             cell: the value of the label ``cell``.
@@ -51,9 +51,9 @@ class Prometheus(Api):
         Raises:
             CellError: the server did not answer.
         """
-        await self._scraped(cell, to_ns / 1e9)
-        span_ms = math.ceil((to_ns - from_ns) / 1e6)
-        found = await self._query(f'{{cell="{cell}", __name__!~"{LEFT_OUT}"}}[{max(span_ms, 1)}ms]', at_s=to_ns / 1e9)
+        end_s = await self._scraped(cell, to_ns / 1e9)
+        span_ms = math.ceil((end_s - from_ns / 1e9) * 1e3)
+        found = await self._query(f'{{cell="{cell}", __name__!~"{LEFT_OUT}"}}[{max(span_ms, 1)}ms]', at_s=end_s)
         series = [Series(each["metric"], _points(each["values"])) for each in found]
         return [each for each in series if each.points]
 
@@ -67,14 +67,20 @@ class Prometheus(Api):
         found = [Series(each["metric"], _points(each["values"])) for each in await self._post("query_range", form)]
         return [each for each in found if each.points]
 
-    async def _scraped(self, cell: str, at_s: float) -> None:
-        """Wait for the samples of ``at_s``; a cell without targets is waited for as well, in vain."""
+    async def _scraped(self, cell: str, at_s: float) -> float:
+        """Wait for the samples of ``at_s``; a cell without targets is waited for as well, in vain.
+
+        Returns:
+            when all were scraped after it; ``at_s`` where they were not.
+        """
         deadline = asyncio.get_running_loop().time() + ARRIVAL_BOUND_S
         while asyncio.get_running_loop().time() < deadline:
-            oldest = await self._query(f'min(timestamp(up{{cell="{cell}"}}))')
-            if oldest and float(oldest[0]["value"][1]) >= at_s:
-                return
+            times = await self._query(f'timestamp(up{{cell="{cell}"}})')
+            scraped_s = [float(each["value"][1]) for each in times]
+            if scraped_s and min(scraped_s) >= at_s:
+                return max(scraped_s)
             await asyncio.sleep(POLL_S)
+        return at_s
 
     async def _query(self, query: str, at_s: float | None = None) -> list[dict[str, Any]]:
         return await self._post("query", {"query": query} if at_s is None else {"query": query, "time": f"{at_s:.3f}"})
