@@ -106,8 +106,8 @@ def gate(
     """
     with hold_outputs(junit=junit, markdown=markdown, json=json) as outputs:
         system = read_topology(topology)
-        suite = read_suite(contract, system)
         journeys = read_journeys(contract)
+        suite = read_suite(contract, system, journeys)
         archive = Archive.create(runs, contract, topology, _chosen(suite, only or []))
         board = Board(console)
         with board.shown():
