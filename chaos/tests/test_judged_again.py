@@ -6,13 +6,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from brownout.archive import open_run
 from brownout.cli import main
+from brownout.judge import judged
 from brownout.recording import FORMAT
+from brownout.suite import read_suite
+from brownout.topology import read_topology
 from brownout.verdict import Ruling, Verdict
 
 RECORDED = Path(__file__).parent / "recordings" / "shop"
@@ -186,6 +191,15 @@ def test_what_is_not_there_is_inconclusive_and_the_rest_is_judged(
     code, said = judge()
     assert code == 2
     assert f"INCONCLUSIVE: {3 - unknown} of 3 promises kept" in said
+
+
+def test_verdicts_do_not_depend_on_what_was_judged_before() -> None:
+    archive = open_run(RECORDED)
+    suite = read_suite(archive.contract, read_topology(archive.topology))
+    recordings = {promise.trial: archive.recording(promise.trial) for promise in suite}
+    orders = [{one.name: judged(one, recordings[one.trial]) for one in order} for order in permutations(suite)]
+    assert len(orders) == 6
+    assert all(order == orders[0] for order in orders)
 
 
 def test_a_run_of_no_promises_kept_none(run: Path, judge: Callable[[], tuple[int, str]]) -> None:
