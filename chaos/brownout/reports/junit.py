@@ -1,15 +1,11 @@
 """JUnit's XML: a suite a gate, a test case a promise; what continuous integration shows of itself."""
 
-import re
 from xml.etree import ElementTree as ET
 
-from brownout.reports.report import Found, Report
+from brownout.reports.report import Found, Report, printable
 from brownout.verdict import Ruling
 
 __all__ = ["junit"]
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What no XML 1.0 document may contain, not even escaped; an answer's body may."""
 
 _TAG = {Ruling.FAIL: "failure", Ruling.INCONCLUSIVE: "error"}
 
@@ -19,12 +15,12 @@ def junit(report: Report) -> bytes:
     suite = ET.Element("testsuite", _counted(report))
     properties = ET.SubElement(suite, "properties")
     for name, value in (("run", report.run), *report.versions.items()):
-        ET.SubElement(properties, "property", name=name, value=_xml(value))
+        ET.SubElement(properties, "property", name=name, value=printable(value))
     for found in report.promises:
         _case(suite, found)
     if report.ruling is None:
         case = ET.SubElement(suite, "testcase", classname="brownout", name="gate", time=_time(0.0))
-        ET.SubElement(case, "error", message=_xml(report.unfinished), type="UNFINISHED")
+        ET.SubElement(case, "error", message=printable(report.unfinished), type="UNFINISHED")
     suites = ET.Element("testsuites", {name: suite.attrib[name] for name in ("tests", "failures", "errors", "time")})
     suites.append(suite)
     ET.indent(suites)
@@ -54,15 +50,15 @@ def _case(suite: ET.Element, found: Found) -> None:
     case = ET.SubElement(
         suite,
         "testcase",
-        classname=_xml(f"{found.kind} ({found.clause})"),
-        name=_xml(found.promise),
+        classname=printable(f"{found.kind} ({found.clause})"),
+        name=printable(found.promise),
         time=_time(found.took_s or 0.0),
     )
     if found.ruling is Ruling.PASS:
-        ET.SubElement(case, "system-out").text = _xml("\n".join((found.reason, *_lines(found))))
+        ET.SubElement(case, "system-out").text = printable("\n".join((found.reason, *_lines(found))))
     else:
-        told = ET.SubElement(case, _TAG[found.ruling], message=_xml(found.reason), type=found.ruling.value)
-        told.text = _xml("\n".join((found.reason, *_lines(found))))
+        told = ET.SubElement(case, _TAG[found.ruling], message=printable(found.reason), type=found.ruling.value)
+        told.text = printable("\n".join((found.reason, *_lines(found))))
 
 
 def _lines(found: Found) -> list[str]:
@@ -79,7 +75,3 @@ def _lines(found: Found) -> list[str]:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.3f}"
-
-
-def _xml(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)

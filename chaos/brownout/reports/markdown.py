@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from brownout.reports.report import Found, Report
+from brownout.reports.report import Found, Report, printable
 from brownout.verdict import Ruling
 
 __all__ = ["markdown"]
@@ -56,5 +56,5 @@ def _row(found: Found) -> str:
 
 def _cell(text: str) -> str:
     """A text in one line that means nothing but itself."""
-    plain = _MEANT.sub(lambda found: f"&#{ord(found[0])};", text)
+    plain = _MEANT.sub(lambda found: f"&#{ord(found[0])};", printable(text))
     return "<br>".join(plain.splitlines())

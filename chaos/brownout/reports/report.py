@@ -1,6 +1,7 @@
 """The report on a run: every verdict with its evidence in words, for whoever reads it without the terminal."""
 
 import platform
+import re
 from collections.abc import Iterable
 from importlib.metadata import version
 
@@ -14,10 +15,13 @@ from brownout.recording import Recording
 from brownout.timing import Timing
 from brownout.verdict import Ruling, Verdict, overall
 
-__all__ = ["FORMAT", "Found", "Report", "report_of", "versions"]
+__all__ = ["FORMAT", "Found", "Report", "printable", "report_of", "versions"]
 
 FORMAT = 1
 """The version of the keys below, in a file; it changes when one is taken away or comes to mean something else."""
+
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML 1.0 document may contain, not even escaped, and no page shows; what a service answers may have it."""
 
 TOLD_EVENTS = 10
 """So many of a verdict's events are told in words; all of their indexes are in ``events``."""
@@ -63,6 +67,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     timing: Timing | None = None
     versions: dict[str, str]
     promises: tuple[Found, ...] = ()
+
+
+def printable(text: str) -> str:
+    """A text with what cannot be shown replaced."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def versions() -> dict[str, str]:
