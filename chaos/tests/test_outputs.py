@@ -86,6 +86,12 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_run_starts(
     assert not Path("runs").exists()
 
 
+def test_one_file_is_not_written_in_two_forms(brownout: Callable[..., tuple[int, str]]) -> None:
+    code, line = brownout("judge", str(RECORDED), "--junit", "ci/gate", "--json", "./ci/gate")
+    assert code == 3
+    assert line.endswith("ci/gate: is the file of --json too\n")
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

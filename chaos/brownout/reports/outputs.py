@@ -65,7 +65,7 @@ def hold_outputs(**files: Path | None) -> Iterator[Outputs]:
     Raises:
         FileError: one of them cannot be written, told before the run starts.
     """
-    outputs = Outputs({form: _file(form, path) for form, path in files.items() if path})
+    outputs = Outputs(_distinct({form: _file(form, path) for form, path in files.items() if path}))
     try:
         outputs.write(Report(unfinished=UNDER_WAY, versions=versions()))
         yield outputs
@@ -87,6 +87,13 @@ def _file(form: str, path: Path) -> Path:
     except OSError as error:
         raise unwritable(path, error) from None
     return path.resolve()  # a link stays one
+
+
+def _distinct(files: dict[str, Path]) -> dict[str, Path]:
+    for form, path in files.items():
+        if other := [each for each in files if each != form and files[each] == path]:
+            raise FileError(f"--{form} {path}", f"is the file of --{other[0]} too")
+    return files
 
 
 def _why(error: BaseException) -> str:
