@@ -7,13 +7,14 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
 
 import msgspec
 
 from brownout.errors import FileError
-from brownout.files import read_text
+from brownout.files import read_text, unwritable, write_whole
 from brownout.history import Event, History, Recorder
 from brownout.recording import FORMAT, Recording, Series, Span
 from brownout.verdict import Verdict
@@ -21,21 +22,29 @@ from brownout.verdict import Verdict
 __all__ = ["Archive", "open_run"]
 
 
-class _About(msgspec.Struct):
-    """The run's own page, ``run.json``."""
+class _Written(msgspec.Struct):
+    """What every version's ``run.json`` has: the format of the rest, and the version of brownout that wrote it."""
 
     format: int
+    brownout: str = ""
+
+
+class _About(_Written, kw_only=True):
+    """The run's own page, ``run.json``."""
+
     promises: tuple[str, ...]
     started_at: str
 
 
 class _Telemetry(msgspec.Struct):
-    """What the observing servers knew, ``telemetry.json.gz``."""
+    """What the observing servers knew, and the seal on the history beside it: ``telemetry.json.gz``."""
 
     cell: str
     spans: list[Span]
     series: list[Series]
     queried: dict[str, list[Series]] = {}
+    scenario: str = ""
+    history_crc32: int | None = None
 
 
 class Archive:
@@ -50,10 +59,12 @@ class Archive:
         contract: the contract as it was.
         topology: the topology as it was.
         promises: the names of those that were put to the test.
+        started_at: when the run began, ISO 8601 in UTC.
     """
 
-    def __init__(self, folder: Path, promises: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, promises: tuple[str, ...], started_at: str) -> None:
         self.folder = folder
+        self.started_at = started_at
         self.contract = folder / "scenarios" / "contract.toml"
         self.topology = folder / "topology.toml"
         self.promises = promises
@@ -67,8 +78,8 @@ class Archive:
         """
         started = datetime.now(UTC)
         folder = runs / f"{started:%Y%m%d-%H%M%S}-{os.getpid()}"
-        about = _About(FORMAT, promises, started.isoformat(timespec="seconds"))
-        archive = cls(folder, promises)
+        about = _About(FORMAT, version("brownout"), promises=promises, started_at=started.isoformat(timespec="seconds"))
+        archive = cls(folder, promises, about.started_at)
         try:
             (folder / "recordings").mkdir(parents=True)
             (folder / "logs").mkdir()
@@ -80,7 +91,7 @@ class Archive:
                 shutil.copyfile(program, archive.contract.with_name(program.name))
             _point(runs / "latest", folder)
         except OSError as error:
-            raise _unwritable(folder, error) from None
+            raise unwritable(folder, error) from None
         return archive
 
     @contextmanager
@@ -91,7 +102,7 @@ class Archive:
             FileError: the disk is full, or the folder has gone.
         """
         encoder = msgspec.json.Encoder()
-        with _opened(self._recording(scenario) / "history.jsonl") as lines:
+        with _opened(self.recording_folder(scenario) / "history.jsonl") as lines:
 
             def write(event: Event) -> None:
                 _write_line(lines, encoder.encode(event))
@@ -104,22 +115,23 @@ class Archive:
         Raises:
             FileError: the disk is full, or the folder has gone.
         """
-        path = self._recording(recording.scenario) / "telemetry.json.gz"
-        raw = msgspec.json.encode(_Telemetry(recording.cell, recording.spans, recording.series, recording.queried))
+        path = self.recording_folder(recording.scenario) / "telemetry.json.gz"
         try:
-            part = path.with_suffix(".part")
-            part.write_bytes(gzip.compress(raw, compresslevel=1))
-            part.rename(path)
+            seal = zlib.crc32(path.with_name("history.jsonl").read_bytes())
         except OSError as error:
-            raise _unwritable(path, error) from None
+            raise unwritable(path, error) from None
+        telemetry = _Telemetry(
+            recording.cell, recording.spans, recording.series, recording.queried, recording.scenario, seal
+        )
+        write_whole(path, gzip.compress(msgspec.json.encode(telemetry), compresslevel=1))
 
     def recording(self, scenario: str) -> Recording | None:
         """The recording of a scenario; None when the run ended before it was whole.
 
         Raises:
-            FileError: a file of it is damaged.
+            FileError: a file of it is damaged, or it is another scenario's.
         """
-        folder = self._recording(scenario)
+        folder = self.recording_folder(scenario)
         if not (folder / "telemetry.json.gz").exists():
             return None
         try:
@@ -129,6 +141,8 @@ class Archive:
             telemetry = msgspec.json.decode(raw, type=_Telemetry)
         except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
             raise FileError(str(folder), f"damaged recording: {error}") from None
+        if wrong := _not_as_written(scenario, telemetry, lines, history):
+            raise FileError(str(folder), f"damaged recording: {wrong}")
         return Recording(scenario, telemetry.cell, history, telemetry.spans, telemetry.series, telemetry.queried)
 
     def add_verdicts(self, verdicts: tuple[Verdict, ...]) -> None:
@@ -137,17 +151,14 @@ class Archive:
         Raises:
             FileError: the disk is full, or the folder has gone.
         """
-        path = self.folder / "verdicts.json"
-        try:
-            path.write_bytes(msgspec.json.format(msgspec.json.encode(verdicts)))
-        except OSError as error:
-            raise _unwritable(path, error) from None
+        write_whole(self.folder / "verdicts.json", msgspec.json.format(msgspec.json.encode(verdicts)))
 
     def log(self, name: str) -> Path:
         """Where a process of this run writes its output."""
         return self.folder / "logs" / f"{name}.log"
 
-    def _recording(self, scenario: str) -> Path:
+    def recording_folder(self, scenario: str) -> Path:
+        """Where a scenario's recording is, whole or not."""
         return self.folder / "recordings" / scenario
 
 
@@ -157,13 +168,28 @@ def open_run(folder: Path) -> Archive:
     Raises:
         FileError: it is no run, a part of it is missing, or its format is another version's.
     """
+    text = read_text(folder / "run.json")
     try:
-        about = msgspec.json.decode(read_text(folder / "run.json"), type=_About)
+        written = msgspec.json.decode(text, type=_Written)
+        if written.format != FORMAT:
+            other = f"written in format {written.format}, this version reads {FORMAT}"
+            raise FileError(str(folder), other, f"brownout {written.brownout} reads it" if written.brownout else "")
+        about = msgspec.json.decode(text, type=_About)
     except msgspec.MsgspecError as error:
         raise FileError(str(folder / "run.json"), f"damaged: {error}") from None
-    if about.format != FORMAT:
-        raise FileError(str(folder), f"written in format {about.format}, this version reads {FORMAT}")
-    return Archive(folder, about.promises)
+    return Archive(folder, about.promises, about.started_at)
+
+
+def _not_as_written(scenario: str, telemetry: _Telemetry, lines: bytes, history: History) -> str | None:
+    """How a history that can be read is not the one that was recorded; runs from before there was a seal have none."""
+    if telemetry.scenario not in ("", scenario):
+        return f"it is that of {telemetry.scenario!r}"
+    gap = next((place for place, event in enumerate(history) if event.index != place), None)
+    if gap is not None:
+        return f"line {gap + 1} of the history is not event {gap}"
+    if telemetry.history_crc32 not in (None, zlib.crc32(lines)):
+        return "the history has been changed since it was written"
+    return None
 
 
 def _point(link: Path, folder: Path) -> None:
@@ -178,7 +204,7 @@ def _opened(path: Path) -> FileIO:
         path.parent.mkdir(exist_ok=True)
         return FileIO(path, "wb")
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 def _write_line(lines: FileIO, line: bytes) -> None:
@@ -187,8 +213,4 @@ def _write_line(lines: FileIO, line: bytes) -> None:
         while left:  # a disk that is nearly full takes a part of a line, and says so only when asked to take the rest
             left = left[lines.write(left) :]
     except OSError as error:
-        raise _unwritable(Path(str(lines.name)), error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> FileError:
-    return FileError(str(path), f"cannot be written: {error.strerror}")
+        raise unwritable(Path(str(lines.name)), error) from None

@@ -3,8 +3,9 @@
 import asyncio
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -23,6 +24,7 @@ from brownout.live import State, end_system, running_system
 from brownout.promises.contract import read_journeys
 from brownout.promises.promise import Checked
 from brownout.reports.live import print_standing, print_system
+from brownout.reports.outputs import hold_outputs
 from brownout.reports.terminal import Board, print_findings, print_verdicts
 from brownout.servers import survey
 from brownout.stopping import StoppedByError, run_until_signalled, unless_stopped
@@ -38,15 +40,22 @@ COULD_NOT_RUN = 3
 LOG_WIDTH = 120
 """Columns where the output is no terminal but a file or a log of continuous integration."""
 
+EXIT_CODES = (
+    "Exit codes: 0 every promise kept, 1 one broken, 2 inconclusive, 3 could not run; "
+    "130 and 143 when ended by Ctrl-C or SIGTERM."
+)
+OUTPUTS = (
+    "The files of --junit, --markdown and --json are written at the start, saying that there is no ruling yet, "
+    "and again at the end."
+)
+
 _EXIT = {Ruling.PASS: 0, Ruling.FAIL: 1, Ruling.INCONCLUSIVE: 2}
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Prove that a system of services fails the way its authors promised.",
-    epilog="Exit codes: 0 every promise kept, 1 one broken, 2 inconclusive, 3 could not run; "
-    "130 and 143 when ended by Ctrl-C or SIGTERM.",
+    epilog=EXIT_CODES,
 )
 console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -58,29 +67,52 @@ TopologyFile = Annotated[Path, typer.Option("--topology", help="How the system i
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Where recordings are kept.")]
 Names = Annotated[list[str] | None, typer.Option("--only", help="A promise's name; may be repeated.")]
 
+JunitFile = Annotated[Path | None, typer.Option("--junit", help="Write the verdicts here as JUnit XML.")]
+MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write them here as a page for a job's summary.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write them here as JSON.")]
+
 CONTRACT = Path("scenarios/contract.toml")
 TOPOLOGY = Path("system/topology.toml")
 RUNS = Path("runs")
 
 
-@app.command()
+def _tell_version(asked: bool) -> None:  # noqa: FBT001  typer gives it so
+    if asked:
+        console.print(f"brownout {version('brownout')}")
+        raise typer.Exit
+
+
+VersionFlag = Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print it.")]
+
+
+@app.callback()
+def brownout(_version: VersionFlag = False) -> None:  # noqa: FBT002  an option
+    """Prove that a system of services fails the way its authors promised."""
+
+
+@app.command(epilog=f"{EXIT_CODES} {OUTPUTS}")
 def gate(
     contract: ContractFile = CONTRACT,
     topology: TopologyFile = TOPOLOGY,
     runs: RunsFolder = RUNS,
     only: Names = None,
+    junit: JunitFile = None,
+    markdown: MarkdownFile = None,
+    json: JsonFile = None,
 ) -> None:
     """Break the system as the contract says, all promises at the same time, and judge what happened.
 
     The recording is kept below runs/, where `brownout judge` reads it again.
     """
-    system = read_topology(topology)
-    suite = read_suite(contract, system)
-    journeys = read_journeys(contract)
-    archive = Archive.create(runs, contract, topology, _chosen(suite, only or []))
-    board = Board(console)
-    with board.shown():
-        verdicts, timing = _run(lambda stop: run_gate(suite, system, journeys, archive, stop, board.say))
+    with hold_outputs(junit=junit, markdown=markdown, json=json) as outputs:
+        system = read_topology(topology)
+        journeys = read_journeys(contract)
+        suite = read_suite(contract, system, journeys)
+        archive = Archive.create(runs, contract, topology, _chosen(suite, only or []))
+        board = Board(console)
+        with board.shown():
+            verdicts, timing = _run(lambda stop: run_gate(suite, system, journeys, archive, stop, board.say))
+        outputs.tell(archive, suite, verdicts, timing)
     console.print()
     print_verdicts(console, verdicts)
     console.print(
@@ -91,14 +123,22 @@ def gate(
     raise typer.Exit(_EXIT[overall(verdict.ruling for verdict in verdicts)])
 
 
-@app.command()
-def judge(run: Annotated[Path, typer.Argument(help="A run's folder.")] = RUNS / "latest") -> None:
+@app.command(epilog=f"{EXIT_CODES} {OUTPUTS}")
+def judge(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")] = RUNS / "latest",
+    junit: JunitFile = None,
+    markdown: MarkdownFile = None,
+    json: JsonFile = None,
+) -> None:
     """Judge a recorded run again; no server is needed."""
-    archive = open_run(run)
-    suite = read_suite(archive.contract, read_topology(archive.topology))
-    verdicts = tuple(
-        judged(promise, archive.recording(promise.trial)) for promise in suite if promise.name in archive.promises
-    )
+    with hold_outputs(junit=junit, markdown=markdown, json=json) as outputs:
+        archive = open_run(run)
+        suite = read_suite(archive.contract, read_topology(archive.topology))
+        chosen = _chosen(suite, archive.promises, str(run / "run.json"))
+        verdicts = tuple(
+            judged(promise, archive.recording(promise.trial)) for promise in suite if promise.name in chosen
+        )
+        outputs.tell(archive, suite, verdicts)
     print_verdicts(console, verdicts)
     raise typer.Exit(_EXIT[overall(verdict.ruling for verdict in verdicts)])
 
@@ -234,13 +274,13 @@ def _run(work: Callable[[asyncio.Event], Awaitable[T]], left: str = "everything 
         return run_until_signalled(work)
     except StoppedByError as stopped:
         errors.print(f"brownout: {stopped}; {left}")
-        raise typer.Exit(stopped.exit_code) from None
+        raise typer.Exit(stopped.exit_code) from stopped
 
 
-def _chosen(promises: tuple[Checked, ...], only: list[str]) -> tuple[str, ...]:
-    """The names of the promises that are to be judged, in the contract's order."""
+def _chosen(promises: tuple[Checked, ...], only: Sequence[str], asked: str = "--only") -> tuple[str, ...]:
+    """The names of the promises that are to be judged, in the contract's order; ``asked`` is where they are named."""
     names = [promise.name for promise in promises]
     for name in only:
         if name not in names:
-            raise FileError(f"--only {name}", f"no such promise; the contract has {', '.join(names)}")
+            raise FileError(f"{asked} {name}", f"no such promise; the contract has {', '.join(names)}")
     return tuple(name for name in names if not only or name in only)

@@ -1,8 +1,9 @@
-"""Reading a file that a user wrote: every mistake is one line that names file, key and what is allowed."""
+"""Reading a file that a user wrote, where every mistake is one line that names file and key; and writing one whole."""
 
 import re
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from msgspec import inspect
 
 from brownout.errors import FileError
 
-__all__ = ["parse_toml", "read_text"]
+__all__ = ["parse_toml", "read_text", "unwritable", "write_whole"]
 
 T = TypeVar("T")
 
@@ -31,6 +32,27 @@ def read_text(path: Path) -> str:
         raise FileError(str(path), "no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(str(path), f"cannot be read: {error}") from None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file of which nobody ever sees a part; folders above it are made.
+
+    Raises:
+        FileError: it cannot be written; what was there before still is.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> FileError:
+    """The error that a path cannot be written."""
+    return FileError(str(path), f"cannot be written: {error.strerror}")
 
 
 def parse_toml(text: str, name: str, type_: type[T]) -> T:

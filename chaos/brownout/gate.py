@@ -5,8 +5,6 @@ import contextlib
 import time
 from collections.abc import Mapping
 
-import msgspec
-
 from brownout.admission import Admission
 from brownout.archive import Archive
 from brownout.cells.local import World, local_cell
@@ -16,20 +14,13 @@ from brownout.journeys import Journey
 from brownout.judge import judged
 from brownout.promises.promise import Checked, Trial, trials
 from brownout.recording import Recording
+from brownout.timing import Timing
 from brownout.topology import Topology
 from brownout.verdict import Verdict
 from brownout.workload.driver import HttpDriver
 from brownout.world import Say, hold_world, watched
 
-__all__ = ["Timing", "run_gate"]
-
-
-class Timing(msgspec.Struct):
-    """How long a gate took, in seconds: from its call to its first step, its longest scenario, and to its end."""
-
-    prepared_s: float = 0.0
-    longest_s: float = 0.0
-    whole_s: float = 0.0
+__all__ = ["run_gate"]
 
 
 async def run_gate(

@@ -142,7 +142,8 @@ def _judged(config: pytest.Config, names: tuple[str, ...], contract: Path) -> di
 
     path = config.getoption("topology")
     topology = read_topology(path)
-    suite, journeys = read_suite(contract, topology), read_journeys(contract)
+    journeys = read_journeys(contract)
+    suite = read_suite(contract, topology, journeys)
     archive = Archive.create(config.getoption("runs"), contract, path, names)
     board = Board(Console(highlight=False))
     try:

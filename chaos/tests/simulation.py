@@ -1,9 +1,47 @@
-"""What the performances of promises share: time that is only simulated, and a breaker whose numbers may be wrong."""
+"""What the performances of promises share: simulated time, a breaker whose numbers may be wrong, a watched judge."""
 
 import asyncio
-from collections.abc import Callable
+import builtins
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["Breaker", "Simulated"]
+import pytest
+
+from brownout import judge
+from brownout.promises.promise import Promise
+from brownout.recording import Recording
+from brownout.verdict import Verdict
+
+__all__ = ["Breaker", "Simulated", "judged"]
+
+OUTSIDE = {
+    builtins: ("open",),
+    os: ("open", "environ", "urandom"),
+    socket: ("socket",),
+    time: ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep"),
+}
+"""Where a judge could learn what is not in the recording."""
+
+
+def judged(promise: Promise, recording: Recording) -> Verdict:
+    """The verdict, which is the same when it is asked for again and nothing but the recording can be read."""
+    verdict = judge.judged(promise, recording)
+    with _nothing_outside():
+        again = judge.judged(promise, recording)
+    assert again == verdict
+    return verdict
+
+
+@contextmanager
+def _nothing_outside() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in OUTSIDE.items():
+            for name in names:
+                patch.setattr(module, name, None)
+        yield
 
 
 class Simulated(asyncio.SelectorEventLoop):

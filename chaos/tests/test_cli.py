@@ -4,6 +4,7 @@ import errno
 import shutil
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,23 @@ def test_each_command_tells_what_it_does(brownout: Callable[..., tuple[int, str,
     code, said, _ = brownout(command, "--help")
     assert code == 0
     assert f"brownout {command}" in said.replace("main ", "")
+
+
+def test_the_gate_tells_its_exit_codes_and_outputs(brownout: Callable[..., tuple[int, str, str]]) -> None:
+    said = " ".join(brownout("gate", "--help")[1].split())
+    assert "Exit codes: 0 every promise kept, 1 one broken, 2 inconclusive, 3 could not run; 130 and 143 " in said
+    assert all(option in said for option in ("--junit", "--markdown", "--json"))
+
+
+def test_the_version_is_told(brownout: Callable[..., tuple[int, str, str]]) -> None:
+    assert brownout("--version") == (0, f"brownout {version('brownout')}\n", "")
+
+
+def test_a_bare_call_prints_the_help_and_is_no_pass(brownout: Callable[..., tuple[int, str, str]]) -> None:
+    code, said, line = brownout()
+    assert code == 3  # an empty variable where the command should be must not make a job green
+    assert "Commands" in said
+    assert line == ""
 
 
 def test_a_crash_is_one_line_and_not_the_exit_code_of_a_broken_promise(

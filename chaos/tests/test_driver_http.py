@@ -6,6 +6,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -13,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from brownout.errors import BrownoutError
 from brownout.history import Outcome
 from brownout.journeys import Request
-from brownout.workload.driver import HttpDriver
+from brownout.workload.driver import HttpDriver, _answered
 
 
 @pytest.fixture
@@ -104,6 +105,16 @@ async def test_a_refused_connection_is_a_failure(driver: HttpDriver) -> None:
 async def test_a_long_text_is_kept_only_in_part(driver: HttpDriver, url: str) -> None:
     answer = await driver.send(url, Request("shop", "GET", "/text"), timeout_s=5)
     assert answer.detail["body"] == "x" * 2_000
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b'"\\ud800"', b"NaN", b"[1e999]", b"9" * 40, b"[" * 100_000, b'"\xff"', b"", b'{"a": [1, null]}'],
+    ids=["half a character", "NaN", "too large", "many digits", "deep", "no UTF-8", "empty", "JSON"],
+)
+def test_whatever_is_answered_can_be_recorded_and_is_read_back(raw: bytes) -> None:
+    detail = _answered(200, raw).detail
+    assert msgspec.json.decode(msgspec.json.encode(detail)) == detail
 
 
 async def test_the_harness_own_want_of_descriptors_is_no_refusal(driver: HttpDriver, url: str) -> None:

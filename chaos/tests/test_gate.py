@@ -1,5 +1,6 @@
 """The gate as a user runs it: a real run to its end, and every way in which one can be ended before."""
 
+import json
 import os
 import re
 import signal
@@ -10,7 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from brownout.reports.outputs import UNDER_WAY
+from brownout.reports.report import Report
+from brownout.verdict import Ruling
 
 pytestmark = pytest.mark.servers
 
@@ -22,7 +28,7 @@ LISTENS = "0A"
 
 def gate(runs: Path, *only: str) -> subprocess.Popen[str]:
     names = [word for name in only for word in ("--only", name)]
-    command = [*BROWNOUT, "gate", "--runs", str(runs), *names]
+    command = [*BROWNOUT, "gate", "--runs", str(runs), "--json", str(runs / "report.json"), *names]
     return subprocess.Popen(
         command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
@@ -91,10 +97,16 @@ def within(seconds: float, condition: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=str
+    ("number", "code", "why"),
+    [
+        (signal.SIGINT, 130, "stopped by SIGINT"),
+        (signal.SIGTERM, 143, "stopped by SIGTERM"),
+        (signal.SIGKILL, -9, UNDER_WAY),
+    ],
+    ids=str,
 )
-def test_two_seconds_after_the_runner_was_ended_nothing_of_it_is_left(
-    under_way: subprocess.Popen[str], number: signal.Signals, code: int
+def test_two_seconds_after_the_runner_was_ended_nothing_of_it_is_left_and_its_report_has_no_ruling(
+    under_way: subprocess.Popen[str], tmp_path: Path, number: signal.Signals, code: int, why: str
 ) -> None:
     pids = descendants(under_way.pid)
     ports = listening(pids)
@@ -105,6 +117,8 @@ def test_two_seconds_after_the_runner_was_ended_nothing_of_it_is_left(
     assert within(2, lambda: not any(map(alive, pids))), [pid for pid in pids if alive(pid)]
     assert not any(map(taken, ports))
     assert under_way.wait(timeout=5) == code
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["ruling"], report["unfinished"]) == (None, why)
 
 
 def test_toxiproxy_killed_in_the_midst_is_no_pass(under_way: subprocess.Popen[str]) -> None:
@@ -133,6 +147,10 @@ def test_a_whole_run_is_judged_again_without_a_server(tmp_path: Path) -> None:
     running = gate(tmp_path, "rate-limit-users")
     said, wrong = running.communicate(timeout=READY_S)
     assert running.returncode == 0, said + wrong
+    report = msgspec.json.decode((tmp_path / "report.json").read_bytes(), type=Report)
+    assert report.ruling is Ruling.PASS
+    assert report.timing is not None
+    assert 0 < report.timing.longest_s < report.timing.whole_s
     again = subprocess.run(
         [*BROWNOUT, "judge", str(tmp_path / "latest")], cwd=ROOT, text=True, capture_output=True, check=False
     )

@@ -24,11 +24,11 @@ def test_every_promise_and_script_is_an_item() -> None:
     said = run("scenarios", "--collect-only", "-q")
     suite = read_suite(CONTRACT, read_topology(ROOT / "system" / "topology.toml"))
     items = [line.rpartition("::")[2] for line in said.stdout.splitlines() if "::" in line]
-    assert items == [promise.name for promise in suite]
+    assert sorted(items) == sorted(promise.name for promise in suite)
 
 
 def test_items_are_selected_by_their_names() -> None:
-    said = run("scenarios", "--collect-only", "-q", "-k", "kafka and not events")
+    said = run("scenarios", "--collect-only", "-q", "-k", "kafka-cut")
     assert [line for line in said.stdout.splitlines() if "::" in line] == ["scenarios/kafka_cut.py::kafka-cut"]
 
 

@@ -14,7 +14,6 @@ from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeTeleme
 from brownout.engine import run
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
-from brownout.judge import judged
 from brownout.promises.consumer import ConsumerShutdown
 from brownout.promises.contract import Contract, Kind, parse_contract
 from brownout.promises.discovery import Discovery
@@ -29,7 +28,7 @@ from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
-from simulation import Breaker, Simulated
+from simulation import Breaker, Simulated, judged
 
 ORDERS_USERS = Edge("orders", "users")
 ORDERS_POSTGRES = Edge("orders", "postgres")

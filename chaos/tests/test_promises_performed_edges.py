@@ -13,14 +13,13 @@ from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeTeleme
 from brownout.engine import run
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
-from brownout.judge import judged
 from brownout.promises.contract import parse_contract
 from brownout.promises.promise import trials
 from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
-from simulation import Simulated
+from simulation import Simulated, judged
 
 SHOP_STOCK = Edge("shop", "stock")
 SHOP_POSTGRES = Edge("shop", "postgres")

@@ -12,14 +12,13 @@ from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeStores
 from brownout.engine import run
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
-from brownout.judge import judged
 from brownout.promises.contract import parse_contract
 from brownout.promises.promise import trials
 from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
-from simulation import Simulated
+from simulation import Simulated, judged
 
 ORDERS_KAFKA = Edge("orders", "kafka")
 SQL = "SELECT order_id FROM notifications"

@@ -71,13 +71,13 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journeys: dict[str, Requests] = {}
 
 
-def read_contract(path: Path, topology: Topology, journeys: Mapping[str, Journey]) -> Contract:
+def read_contract(path: Path, topology: Topology, journeys: Mapping[str, Journey] | None) -> Contract:
     """The contract in a file.
 
     Args:
         path: the file.
         topology: what its edges and services have to be in.
-        journeys: what its journeys have to be among; see `read_journeys`.
+        journeys: what its journeys have to be among; see `read_journeys`; None: whatever they are.
 
     Raises:
         FileError: it is missing, or a key in it is wrong.

@@ -1,7 +1,6 @@
 """The HTTP driver: sends one request and says how it ended."""
 
 import errno
-import json
 import resource
 from math import inf
 from typing import Any, Protocol, Self
@@ -111,7 +110,8 @@ def _unanswered(outcome: Outcome, error: str) -> Answer:
 
 
 def _body(raw: bytes) -> Any:
+    """The JSON that it is, decoded by what writes it down: only what a recording can hold; or else the text."""
     try:
-        return json.loads(raw)
-    except ValueError:
+        return msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
         return raw[:MOST_TEXT].decode(errors="replace")
