@@ -132,12 +132,15 @@ def test_when_a_run_is_judged_again_no_journey_is_needed() -> None:
         ("promise = 3", "contract.toml: promise: expected `array`, got `int`"),
         ("[[promise]", "contract.toml: not TOML: "),
         ("[[promises]]", "contract.toml: promises: unknown key; allowed are promise, journeys"),
-        ("[[promise]]\nname = 'x'", "contract.toml: promise[0].kind: missing; allowed are circuit-breaker, deadline, "),
+        (
+            "[[promise]]\nname = 'x'",
+            "contract.toml: promise[0].kind: missing; allowed are circuit-breaker, configuration, ",
+        ),
         (
             BREAKER.replace("circuit-breaker", "circuitbreaker"),
             (
-                "contract.toml: promise[0].kind: unknown kind 'circuitbreaker'; allowed are circuit-breaker, deadline, "
-                "discovery, events, graceful-shutdown, health, isolation, metric, mild-trouble, rate-limit, recovery, "
+                "contract.toml: promise[0].kind: unknown kind 'circuitbreaker'; allowed are circuit-breaker, "
+                "configuration, deadline, discovery, events, graceful-shutdown, health, isolation, metric, mild-trouble, rate-limit, recovery, "
                 "tracing"
             ),
         ),

@@ -15,6 +15,7 @@ from brownout.engine import run
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
 from brownout.judge import judged
+from brownout.promises.configuration import Configuration
 from brownout.promises.contract import Contract, Kind, parse_contract
 from brownout.promises.discovery import Discovery
 from brownout.promises.events import Events
@@ -149,8 +150,8 @@ outlasts_s = 10
 
 SERVICE_S = 0.005
 
-ELSEWHERE = {Events, Metric, Tracing, Discovery, Isolation, MildTrouble, Recovery}
-"""Kinds that need another system: see test_promises_performed_events.py and test_promises_performed_edges.py."""
+ELSEWHERE = {Configuration, Discovery, Events, Isolation, Metric, MildTrouble, Recovery, Tracing}
+"""Kinds that need another system: see test_promises_performed_configuration.py, …_edges.py and …_events.py."""
 
 
 class System:
