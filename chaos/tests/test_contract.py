@@ -140,8 +140,8 @@ def test_when_a_run_is_judged_again_no_journey_is_needed() -> None:
             BREAKER.replace("circuit-breaker", "circuitbreaker"),
             (
                 "contract.toml: promise[0].kind: unknown kind 'circuitbreaker'; allowed are circuit-breaker, "
-                "configuration, deadline, discovery, events, graceful-shutdown, health, isolation, metric, mild-trouble, rate-limit, recovery, "
-                "tracing"
+                "configuration, deadline, discovery, events, graceful-shutdown, health, isolation, metric, "
+                "mild-trouble, rate-limit, recovery, tracing"
             ),
         ),
         (
