@@ -8,7 +8,7 @@ import msgspec
 from brownout.recording import Series, Span
 from brownout.topology import Edge
 
-__all__ = ["Bite", "Canary", "Cell", "Fault", "Network", "Processes", "Stores", "Telemetry", "Toxic"]
+__all__ = ["Bite", "Canary", "Cell", "Configuration", "Fault", "Network", "Processes", "Stores", "Telemetry", "Toxic"]
 
 
 class Toxic(msgspec.Struct, frozen=True):
@@ -99,6 +99,17 @@ class Stores(Protocol):
         """
 
 
+class Configuration(Protocol):
+    """The keys that a cell's services are configured by while they run, written beside them: no proxy between."""
+
+    async def put(self, key: str, value: str) -> None:
+        """Give a key of the cell a value; it can be read on return.
+
+        Raises:
+            CellError: it was not written.
+        """
+
+
 class Cell(Protocol):
     """One isolated running copy of the system."""
 
@@ -121,6 +132,10 @@ class Cell(Protocol):
     @property
     def stores(self) -> Stores:
         """What its services keep."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The keys that its services are configured by."""
 
     def url(self, service: str) -> str:
         """The address of a service's first instance, its own port: no proxy between."""

@@ -17,6 +17,7 @@ from brownout.scenario import (
     Hold,
     Load,
     Messages,
+    Put,
     Scenario,
     Select,
     Step,
@@ -164,6 +165,8 @@ class _Performance:
                 self._recorder.note("bytes", str(step.edge), Outcome.OK, **carried)
             case Select() | Messages():
                 await self._read(step)
+            case Put():
+                await self._put(step)
             case Hold():
                 async with self._held(step.what):
                     await self._all(step.steps)
@@ -196,6 +199,11 @@ class _Performance:
                 break
             await asyncio.sleep(READ_EVERY_S)
         self._recorder.end(begun, Outcome.FAILED if missing else Outcome.OK, rows=rows)
+
+    async def _put(self, step: Put) -> None:
+        begun = self._recorder.begin("put", step.key, value=step.value)
+        await self._cell.configuration.put(step.key, step.value)
+        self._recorder.end(begun, Outcome.OK)
 
     async def _rows(self, step: Select | Messages) -> list[dict[str, Any]]:
         if isinstance(step, Select):

@@ -17,6 +17,7 @@ __all__ = [
     "Hold",
     "Load",
     "Messages",
+    "Put",
     "Scenario",
     "Seen",
     "Select",
@@ -198,6 +199,18 @@ class Messages(msgspec.Struct, frozen=True, tag="messages"):
     within_s: float = 0.0
 
 
+class Put(msgspec.Struct, frozen=True, tag="put"):
+    """Give a key of the cell's configuration a value, past all proxies.
+
+    Attributes:
+        key: without the cell's prefix.
+        value: what is written.
+    """
+
+    key: str
+    value: str
+
+
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
     """Hold a fault, a load or a watch open while steps are done; it is closed whatever becomes of them."""
 
@@ -205,10 +218,10 @@ class Hold(msgspec.Struct, frozen=True, tag="hold"):
     steps: tuple["Step", ...]
 
 
-Step: TypeAlias = Wait | Calls | Bytes | Select | Messages | Hold
+Step: TypeAlias = Wait | Calls | Bytes | Select | Messages | Put | Hold
 
 
-def name_of(step: Step) -> str:
+def name_of(step: Step) -> str:  # noqa: PLR0911 - one for each kind of step
     """The name under which the history knows a step."""
     match step:
         case Calls():
@@ -221,6 +234,8 @@ def name_of(step: Step) -> str:
             return f"select {step.name}"
         case Messages():
             return f"messages {step.name}"
+        case Put():
+            return f"put {step.key} = {step.value}"
         case Hold():
             return _name_of_held(step.what)
 

@@ -30,7 +30,7 @@ from brownout.history import Operation
 from brownout.promises.evidence import edge_of, phase, read, told
 from brownout.promises.promise import BrokenError, Name, NoEvidenceError, Stated, key
 from brownout.recording import Recording
-from brownout.scenario import Answered, Calls, Hold, Load, Messages, Scenario, Select, Step, Wait
+from brownout.scenario import Answered, Calls, Hold, Load, Messages, Put, Scenario, Select, Step, Wait
 from brownout.topology import Topology
 from brownout.verdict import Figure, Verdict
 
@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "messages",
     "outage",
+    "put",
     "script",
     "script_files",
     "scripts_in",
@@ -248,6 +249,11 @@ def select(name: str, service: str, sql: str, *, until: Answered | None = None, 
 def messages(name: str, topic: str, *, until: Answered | None = None, within_s: float = 0.0) -> Messages:
     """Read all messages of a topic, where the broker itself is."""
     return Messages(name, topic, until, within_s)
+
+
+def put(key: str, value: str) -> Put:
+    """Give a key of the configuration a value, where the configuration itself is."""
+    return Put(key, value)
 
 
 def answered(phase: str, field: str, *, to: str = "") -> Answered:

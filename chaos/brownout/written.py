@@ -100,6 +100,12 @@ class Written:
         self._add(_Line(actor, name, self.now_s, self.now_s + took_s, ended={"rows": rows}))
         self.wait(took_s)
 
+    def put(self, key: str, value: str, *, written: bool = True) -> None:
+        """The writing of a key of the configuration."""
+        outcome = Outcome.OK if written else Outcome.FAILED
+        self._add(_Line("put", key, self.now_s, self.now_s + ENTERING_S, outcome, begun={"value": value}))
+        self.wait(ENTERING_S)
+
     def span(
         self, trace_id: str, name: str, parent: str = "", *, service: str = "orders", kind: str = "internal"
     ) -> str:

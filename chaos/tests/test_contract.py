@@ -142,8 +142,8 @@ def test_when_a_run_is_judged_again_no_journey_is_needed() -> None:
             BREAKER.replace("circuit-breaker", "circuitbreaker"),
             (
                 "contract.toml: promise[0].kind: unknown kind 'circuitbreaker'; allowed are caller-mistakes, "
-                "circuit-breaker, consumer-shutdown, deadline, discovery, events, graceful-shutdown, half-open, "
-                "health, isolation, metric, mild-trouble, rate-limit, recovery, tracing"
+                "circuit-breaker, configuration, consumer-shutdown, deadline, discovery, events, graceful-shutdown, "
+                "half-open, health, isolation, metric, mild-trouble, rate-limit, recovery, tracing"
             ),
         ),
         (

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from brownout.cells.consul import Consul
+from brownout.cells.consul import Consul, Keys
 from brownout.errors import CellError
 from brownout.servers import Addresses
 from brownout.servers.ports import free_port
@@ -70,6 +70,12 @@ async def test_an_instance_that_does_not_come_is_given_up(consul: Consul, cell: 
     await register(consul, cell, 1)
     with pytest.raises(CellError, match=r"127\.0\.0\.1:2 is not passing .* 127\.0\.0\.1:1 is"):
         await consul.registered(cell, "users", "127.0.0.1", 2, within_s=0.2)
+
+
+async def test_a_key_of_a_cell_is_written_below_its_name(consul: Consul, cell: str) -> None:
+    await Keys(consul, cell).put("users/rate", "5")
+    raw, _ = await consul.ask("GET", f"/v1/kv/{cell}/users/rate?raw")
+    assert raw == b"5"
 
 
 async def test_an_agent_that_is_gone_is_an_error(cell: str) -> None:

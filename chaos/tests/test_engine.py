@@ -26,6 +26,7 @@ from brownout.scenario import (
     Hold,
     Load,
     Messages,
+    Put,
     Scenario,
     Seen,
     Select,
@@ -228,6 +229,15 @@ async def test_a_run_that_is_too_long_is_ended_and_says_so(monkeypatch: pytest.M
 
 TABLE = ("mailer", "SELECT id FROM mail")
 PLACED = Answer(Outcome.OK, {"status": 201, "body": {"id": 7}}, Response(201, {"id": 7}))
+
+
+async def test_a_key_is_written_and_the_history_says_when_and_what() -> None:
+    cell = a_cell()
+    recording = await perform(Put("mailer/rate", "5"), cell=cell)
+    (write,) = recording.history.operations("put", "mailer/rate")
+    assert write.ok
+    assert write.invoked.detail == {"value": "5"}
+    assert cell.configuration.values == {"mailer/rate": "5"}
 
 
 async def test_rows_are_read_as_they_are_when_nothing_is_waited_for() -> None:

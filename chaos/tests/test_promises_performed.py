@@ -6,6 +6,7 @@ Time is simulated too: the event loop jumps to the next thing that is due.
 import asyncio
 from collections.abc import Callable
 from math import inf
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -14,6 +15,7 @@ from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeTeleme
 from brownout.engine import run
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
+from brownout.promises.configuration import Configuration
 from brownout.promises.consumer import ConsumerShutdown
 from brownout.promises.contract import Contract, Kind, parse_contract
 from brownout.promises.discovery import Discovery
@@ -47,131 +49,12 @@ TOPOLOGY = parse_topology(
     """,
     "topology.toml",
 )
-CONTRACT = """
-journeys.order = [{ service = "orders", method = "POST", path = "/orders" }]
-journeys.limited = [{ service = "users", method = "GET", path = "/users/1" }]
-journeys.order-as-nobody = [{ service = "orders", method = "POST", path = "/mistakes" }]
-journeys.read = [{ service = "users", method = "GET", path = "/stored/1" }]
-
-[[promise]]
-kind = "circuit-breaker"
-name = "breaker"
-clause = "6.2"
-edge = "orders -> users"
-journey = "order"
-trips = { requests = 3, failure_ratio = 0.6, interval_s = 10 }
-open_s = 60
-half_open_requests = 3
-
-[[promise]]
-kind = "circuit-breaker"
-name = "strict-breaker"
-clause = "6.2"
-edge = "orders -> users"
-journey = "order"
-trips = { requests = 2, failure_ratio = 1, interval_s = 10 }
-open_s = 60
-half_open_requests = 3
-
-[[promise]]
-kind = "deadline"
-name = "deadline"
-clause = "6.2"
-edge = "orders -> users"
-journey = "order"
-latency_ms = 11000
-ends_after_s = 10
-status = 504
-
-[[promise]]
-kind = "deadline"
-name = "short-deadline"
-clause = "6.2"
-edge = "orders -> users"
-journey = "order"
-latency_ms = 4000
-deadline_ms = 2000
-ends_after_s = 2
-status = 504
-trips_for_s = 60
-
-[[promise]]
-kind = "rate-limit"
-name = "limit"
-clause = "6.3"
-journey = "limited"
-service = "users"
-rps = 5
-burst = 5
-
-[[promise]]
-kind = "health"
-name = "health"
-clause = "6.5"
-journey = "order"
-service = "orders"
-healthy = { status = 200, body = { status = "UP" } }
-
-[[promise.conditions]]
-name = "database refused"
-refused = ["orders -> postgres"]
-status = 503
-body = { status = "DOWN", database = "DOWN" }
-within_s = 3
-
-[[promise.conditions]]
-name = "no users and no database"
-lost = ["users"]
-refused = ["orders -> postgres"]
-status = 503
-body = { status = "DOWN", database = "DOWN", users = "DOWN" }
-within_s = 15
-
-[[promise]]
-kind = "graceful-shutdown"
-name = "drain"
-clause = "6.6"
-service = "users"
-instances = 1
-journey = "read"
-slow = "users -> postgres"
-
-[[promise]]
-kind = "graceful-shutdown"
-name = "long-drain"
-clause = "6.6"
-service = "users"
-instances = 1
-journey = "read"
-slow = "users -> postgres"
-slow_ms = 12000
-outlasts_s = 10
-
-[[promise]]
-kind = "half-open"
-name = "half-open"
-clause = "6.2"
-edge = "orders -> users"
-journey = "order"
-trips = { requests = 3, failure_ratio = 0.6, interval_s = 10 }
-open_s = 60
-half_open_requests = 3
-
-[[promise]]
-kind = "caller-mistakes"
-name = "mistakes"
-clause = "3.1"
-edge = "orders -> users"
-journey = "order"
-mistaken = "order-as-nobody"
-status = 422
-trips = { requests = 3, failure_ratio = 0.6, interval_s = 10 }
-"""
+CONTRACT = Path(__file__).with_suffix(".toml").read_text()
 
 SERVICE_S = 0.005
 
-ELSEWHERE = {ConsumerShutdown, Events, Metric, Tracing, Discovery, Isolation, MildTrouble, Recovery}
-"""Kinds that need another system: test_promises_performed_events.py, test_promises_performed_edges.py, the mutants."""
+ELSEWHERE = {Configuration, ConsumerShutdown, Discovery, Events, Isolation, Metric, MildTrouble, Recovery, Tracing}
+"""Kinds that need another system: test_promises_performed_*.py, and for a consumer's end the mutants."""
 
 
 class System:

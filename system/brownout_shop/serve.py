@@ -17,6 +17,7 @@ import uvloop
 from fastapi import FastAPI
 
 from brownout_shop.application import application
+from brownout_shop.discovery.configuration import Configuration
 from brownout_shop.discovery.registry import Instance, Registration, Registry
 from brownout_shop.middleware import Drain
 from brownout_shop.resilience.client import Client
@@ -77,11 +78,14 @@ async def _live(name: Name, settings: Settings, tracing: Tracing) -> None:
     )
     async with (
         Registry(settings.consul_url, registration) as registry,
+        Configuration(settings.consul_url, settings.cell) as configuration,
         Client(name, _discovery(registry, settings)) as client,
     ):
         service: Service = import_module(f"brownout_shop.{name}.app").build(settings, client)
         for needed in service.needs:
             registry.watch(needed)
+        for key, changed in service.watches.items():
+            configuration.watch(key, changed)
         drain = Drain()
         app = application(name, service, _health(service, registry), drain)
         tracing.follow_app(app)

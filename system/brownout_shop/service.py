@@ -1,14 +1,17 @@
-"""What a service brings to its life: routes, the services it needs, a database and companions perhaps."""
+"""What a service brings to its life: routes, the services it needs, a database, companions and keys perhaps."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import APIRouter
 
     from brownout_shop.database import Database  # the gateway has none, and need not load one
+    from brownout_shop.discovery.configuration import Changed
 
 __all__ = ["Companion", "Service"]
 
@@ -32,9 +35,11 @@ class Service:
         needs: the services it calls.
         database: its own database, if it has one.
         companions: started before it registers, stopped beside the HTTP server.
+        watches: keys of the configuration, and what is told each new value (clause 5).
     """
 
     routes: APIRouter
     needs: tuple[str, ...] = ()
     database: Database | None = None
     companions: tuple[Companion, ...] = ()
+    watches: Mapping[str, Changed] = field(default_factory=dict)

@@ -23,7 +23,8 @@ class Settings(BaseSettings):
         consul_url: base address of Consul's HTTP API.
         otlp_url: base address for OTLP over HTTP.
         database_url: ``postgresql://…``; empty for a service without one.
-        rate_limit_rps: how many GetUser calls pass per second, and at once (clause 6.3).
+        rate_limit_rps: how many GetUser calls pass per second, and at once (clause 6.3), until the configuration
+            has the key ``users/rate_limit_rps`` (clause 5).
         token_secret: what tokens are signed with.
         kafka: ``host:port`` of a broker; empty for a service without events.
         grpc_listen: ``host:port`` to bind for gRPC; empty for a service without it.

@@ -1,4 +1,4 @@
-"""What the harness asks Consul: who is registered and passing in a cell."""
+"""What the harness asks Consul: who is registered and passing in a cell, and to keep a cell's keys."""
 
 import asyncio
 from typing import Any
@@ -8,7 +8,7 @@ import msgspec
 from brownout.cells.api import Api
 from brownout.errors import CellError
 
-__all__ = ["Consul", "Registration"]
+__all__ = ["Consul", "Keys", "Registration"]
 
 POLL_WAIT_S = 5
 """How long one blocking query is held by the agent."""
@@ -67,6 +67,16 @@ class Consul(Api):
                 f"{host}:{port} is not passing in Consul within {within_s:g} s; {there} is",
             ) from None
 
+    async def put(self, key: str, value: str) -> None:
+        """Give a key a value.
+
+        Raises:
+            CellError: the agent did not answer, or did not write it.
+        """
+        written, _ = await self.ask("PUT", f"/v1/kv/{key}", data=value.encode())
+        if not msgspec.json.decode(written):
+            raise CellError("consul", f"the key {key} was not written")
+
     async def _passing(self, cell: str, service: str, index: int) -> tuple[list[Registration], int]:
         """Ask once something is newer than ``index``, or after ``POLL_WAIT_S``; returns the new index as well."""
         entries, answered = await self._get(
@@ -82,6 +92,22 @@ class Consul(Api):
     async def _get(self, path: str, **query: str) -> tuple[Any, int]:
         body, headers = await self.ask("GET", path, params=query)
         return msgspec.json.decode(body), int(headers.get("X-Consul-Index", "0"))
+
+
+class Keys:
+    """The keys of one cell, below its name; implements `brownout.cell.Configuration`."""
+
+    def __init__(self, consul: Consul, cell: str) -> None:
+        self._consul = consul
+        self._cell = cell
+
+    async def put(self, key: str, value: str) -> None:
+        """Give a key of the cell a value.
+
+        Raises:
+            CellError: the agent did not answer, or did not write it.
+        """
+        await self._consul.put(f"{self._cell}/{key}", value)
 
 
 def _registration(service: dict[str, Any]) -> Registration:

@@ -9,7 +9,7 @@ from brownout.errors import CellError, FaultError
 from brownout.recording import Series, Span
 from brownout.topology import Edge
 
-__all__ = ["FakeCell", "FakeNetwork", "FakeProcesses", "FakeStores", "FakeTelemetry"]
+__all__ = ["FakeCell", "FakeConfiguration", "FakeNetwork", "FakeProcesses", "FakeStores", "FakeTelemetry"]
 
 
 class FakeNetwork:
@@ -161,6 +161,17 @@ class FakeStores:
         return list(self._messages.get(topic, []))
 
 
+class FakeConfiguration:
+    """Keys as a table."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    async def put(self, key: str, value: str) -> None:
+        """Give a key a value."""
+        self.values[key] = value
+
+
 class FakeCell:
     """A cell of the fakes above."""
 
@@ -172,12 +183,14 @@ class FakeCell:
         name: str = "fake",
         *,
         stores: FakeStores | None = None,
+        configuration: FakeConfiguration | None = None,
     ) -> None:
         self.name = name
         self.network = network
         self.processes = processes
         self.telemetry = telemetry
         self.stores = stores or FakeStores()
+        self.configuration = configuration or FakeConfiguration()
 
     def url(self, service: str) -> str:
         """An address that nobody listens on; a driver of the tests' own answers for it."""

@@ -12,7 +12,7 @@ import aiohttp
 import asyncpg
 import msgspec
 
-from brownout.cells.consul import Consul
+from brownout.cells.consul import Consul, Keys
 from brownout.cells.edges import EdgeNetwork
 from brownout.cells.kafka import ListenerPool, Topics
 from brownout.cells.starter import inherited
@@ -151,12 +151,14 @@ class LocalCell:
         processes: LocalProcesses,
         telemetry: ServerTelemetry,
         stores: LocalStores,
+        configuration: Keys,
     ) -> None:
         self.name = name
         self.network = network
         self.processes = processes
         self.telemetry = telemetry
         self.stores = stores
+        self.configuration = configuration
         self._wiring = wiring
 
     def url(self, service: str) -> str:
@@ -223,7 +225,7 @@ async def local_cell(
         await processes.start_all()
         telemetry = ServerTelemetry(servers.jaeger, servers.prometheus, name)
         stores = LocalStores(name, servers.postgres, Topics(servers.kafka.direct) if servers.kafka else None)
-        yield LocalCell(name, wiring, network, processes, telemetry, stores)
+        yield LocalCell(name, wiring, network, processes, telemetry, stores, Keys(consul, name))
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

@@ -14,6 +14,7 @@ from brownout.errors import FileError
 from brownout.files import parse_toml, read_text
 from brownout.journeys import Journey, Request, requests_journey
 from brownout.promises.breaker import CircuitBreaker
+from brownout.promises.configuration import Configuration
 from brownout.promises.consumer import ConsumerShutdown
 from brownout.promises.deadline import Deadline
 from brownout.promises.discovery import Discovery
@@ -37,6 +38,7 @@ __all__ = ["JOURNEYS_FILE", "Contract", "Kind", "fitted", "parse_contract", "rea
 Kind: TypeAlias = (
     CallerMistakes
     | CircuitBreaker
+    | Configuration
     | ConsumerShutdown
     | Deadline
     | Discovery

@@ -1,7 +1,9 @@
-"""A Consul small enough for a test: the agent's and health endpoints that the registry uses, on loopback."""
+"""A Consul small enough for a test: the endpoints that registry and configuration use, on loopback."""
 
 import asyncio
 import contextlib
+from base64 import b64encode
+from collections.abc import Callable
 from typing import Any, Self
 
 from aiohttp import web
@@ -10,7 +12,7 @@ __all__ = ["FakeConsul"]
 
 
 class FakeConsul:
-    """Keeps registrations in memory, answers blocking queries, and forgets all when told to. Held open.
+    """Keeps registrations and keys in memory, answers blocking queries, and forgets all when told to. Held open.
 
     Args:
         port: where to listen; 0 picks a free port, which `url` then names.
@@ -21,6 +23,8 @@ class FakeConsul:
         """The registrations by id, as they were sent."""
         self.queries: list[dict[str, str]] = []
         """The parameters of each blocking query."""
+        self.keys: dict[str, tuple[str, int]] = {}
+        """The keys, each with its value and the index at which it was written."""
         self.index = 100
         self._changed = asyncio.Condition()
         self._closed = False
@@ -31,6 +35,8 @@ class FakeConsul:
         app.router.add_put("/v1/agent/service/deregister/{id}", self._deregister)
         app.router.add_get("/v1/agent/service/{id}", self._service)
         app.router.add_get("/v1/health/service/{name}", self._health)
+        app.router.add_get("/v1/kv/{key:.+}", self._get)
+        app.router.add_put("/v1/kv/{key:.+}", self._put)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
 
     async def __aenter__(self) -> Self:
@@ -58,6 +64,16 @@ class FakeConsul:
             self.index = self.index + 1 if index is None else index
             self._changed.notify_all()
 
+    async def write(self, key: str, value: str | None, *, index: int | None = None) -> None:
+        """Write a key, or delete it with None; `index` is as for `change`, and a smaller one forgets all other keys."""
+        async with self._changed:
+            self.keys = {} if index is not None and index < self.index else self.keys
+            self.index = self.index + 1 if index is None else index
+            self.keys.pop(key, None)
+            if value is not None:
+                self.keys[key] = value, self.index
+            self._changed.notify_all()
+
     async def _leader(self, _: web.Request) -> web.Response:
         return web.json_response("127.0.0.1:8300")
 
@@ -78,13 +94,7 @@ class FakeConsul:
         return web.json_response(service) if service else web.Response(status=404)
 
     async def _health(self, request: web.Request) -> web.Response:
-        self.queries.append(dict(request.query))
-        asked, wait_s = int(request.query["index"]), float(request.query["wait"].removesuffix("s"))
-        # If nothing changes it is the same answer again, as Consul does.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s), self._changed:
-                await self._changed.wait_for(lambda: self._closed or self.index != asked)
-        if self._closed:
+        if not await self._newer(request, lambda: self.index):
             return web.Response(status=500)
         entries = [
             {"Service": {**service, "Service": service["Name"]}}
@@ -92,3 +102,32 @@ class FakeConsul:
             if service["Name"] == request.match_info["name"]
         ]
         return web.json_response(entries, headers={"X-Consul-Index": str(self.index)})
+
+    async def _get(self, request: web.Request) -> web.Response:
+        key = request.match_info["key"]
+
+        def index() -> int:
+            return self.keys[key][1] if key in self.keys else self.index
+
+        if "index" in request.query and not await self._newer(request, index):
+            return web.Response(status=500)
+        headers = {"X-Consul-Index": str(index())}
+        if key not in self.keys:
+            return web.Response(status=404, headers=headers)
+        value, written = self.keys[key]
+        encoded = b64encode(value.encode()).decode() if value else None
+        return web.json_response([{"Key": key, "Value": encoded, "ModifyIndex": written}], headers=headers)
+
+    async def _put(self, request: web.Request) -> web.Response:
+        await self.write(request.match_info["key"], await request.text())
+        return web.json_response(data=True)
+
+    async def _newer(self, request: web.Request, index: Callable[[], int]) -> bool:
+        """Hold a query until its index has moved or its wait is over; False when the agent ends."""
+        self.queries.append(dict(request.query))
+        asked, wait_s = int(request.query["index"]), float(request.query["wait"].removesuffix("s"))
+        # If nothing changes it is the same answer again, as Consul does.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s), self._changed:
+                await self._changed.wait_for(lambda: self._closed or index() != asked)
+        return not self._closed

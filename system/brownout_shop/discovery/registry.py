@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,10 +9,11 @@ from typing import Any, Self
 
 import aiohttp
 
+from brownout_shop.discovery.consul import NOT_FOUND, UNREACHABLE, newer, told
+
 __all__ = ["Instance", "Registration", "Registry"]
 
 CHECK_INTERVAL_S, CHECK_TIMEOUT_S = 10, 3
-WAIT_S, WAIT_SLACK_S = 10, 3  # of a blocking query (clause 5)
 ANSWER_WITHIN_S = 2.5
 KEEP_EVERY_S = 3.0
 RETRY_S = 1.0
@@ -135,8 +135,8 @@ class Registry:
         self._tasks.pop("probe").cancel()
         try:
             await self._ask("PUT", f"/v1/agent/service/deregister/{self._registration.id}", within_s=2.0)
-        except _UNREACHABLE as error:
-            log.warning("not deregistered: %s", _told(error))
+        except UNREACHABLE as error:
+            log.warning("not deregistered: %s", told(error))
 
     def _run(self, name: str, task: Any) -> None:
         if name in self._tasks:
@@ -146,7 +146,7 @@ class Registry:
     async def _probe(self) -> None:
         """Before registration: only see whether Consul is there."""
         while True:
-            with contextlib.suppress(*_UNREACHABLE):
+            with contextlib.suppress(*UNREACHABLE):
                 await self._ask("GET", "/v1/status/leader")
             await asyncio.sleep(KEEP_EVERY_S if self.reachable else RETRY_S)
 
@@ -154,7 +154,7 @@ class Registry:
         # A killed process left a registration that no longer passes, and registering over it keeps that.
         fresh = False
         while True:
-            with contextlib.suppress(*_UNREACHABLE):
+            with contextlib.suppress(*UNREACHABLE):
                 if not fresh:
                     await self._ask("PUT", f"/v1/agent/service/deregister/{self._registration.id}")
                     fresh = True
@@ -170,15 +170,15 @@ class Registry:
             url = self._consul_url + path
             async with self._session.request(method, url, json=document, timeout=timeout) as answer:
                 body = await answer.read()
-                if answer.status != _NOT_FOUND:
+                if answer.status != NOT_FOUND:
                     answer.raise_for_status()
-        except _UNREACHABLE as error:
+        except UNREACHABLE as error:
             if self.reachable:
-                log.warning("Consul cannot be reached: %s", _told(error))
+                log.warning("Consul cannot be reached: %s", told(error))
             self.reachable = False
             raise
         self.reachable = True
-        return None if answer.status == _NOT_FOUND else body
+        return None if answer.status == NOT_FOUND else body
 
     async def _watch(self, service: str) -> None:
         index, restarted_at = 0, -RETURN_WITHIN_S
@@ -186,7 +186,7 @@ class Registry:
         while True:
             try:
                 previous, (index, instances) = index, await self._passing(service, index)
-            except _UNREACHABLE:
+            except UNREACHABLE:
                 await asyncio.sleep(RETRY_S)
                 continue
             if index < previous:
@@ -196,28 +196,16 @@ class Registry:
                 self._known[service] = instances
 
     async def _passing(self, service: str, index: int) -> tuple[int, tuple[Instance, ...]]:
-        query = {
-            "passing": "1",
-            "filter": f'Service.Meta.cell == "{self._registration.cell}"',
-            "index": str(index),
-            "wait": f"{WAIT_S}s",
-        }
-        timeout = aiohttp.ClientTimeout(total=WAIT_S + WAIT_SLACK_S)
-        url = f"{self._consul_url}/v1/health/service/{service}"
-        async with self._session.get(url, params=query, timeout=timeout) as answer:
-            answer.raise_for_status()
-            entries = await answer.json()
-            return int(answer.headers["X-Consul-Index"]), tuple(_instance(entry["Service"]) for entry in entries)
+        index, entries = await newer(
+            self._session,
+            f"{self._consul_url}/v1/health/service/{service}",
+            index,
+            passing="1",
+            filter=f'Service.Meta.cell == "{self._registration.cell}"',
+        )
+        return index, tuple(_instance(entry["Service"]) for entry in entries or ())
 
 
 def _instance(service: Mapping[str, Any]) -> Instance:
     tagged = {tag: f"{to['Address']}:{to['Port']}" for tag, to in (service["TaggedAddresses"] or {}).items()}
     return Instance(service["ID"], f"{service['Address']}:{service['Port']}", tagged)
-
-
-def _told(error: BaseException) -> str:
-    return str(error) or type(error).__name__
-
-
-_NOT_FOUND = 404
-_UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError, KeyError)

@@ -1,6 +1,8 @@
 """The users service's routes: CreateUser, GetUser, UpdateUser, Login, ValidateToken (clause 2.1)."""
 
+import math
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -19,6 +21,8 @@ from brownout_shop.users.store import METADATA, UserStore
 from brownout_shop.users.tokens import Passwords, Tokens
 
 __all__ = ["build"]
+
+RATE_LIMIT_KEY = "users/rate_limit_rps"
 
 
 class NewUser(BaseModel):
@@ -53,10 +57,29 @@ def build(settings: Settings, _client: Client) -> Service:
     """Return the users service."""
     database = Database(settings.database_url.get_secret_value(), METADATA)
     users, passwords = UserStore(database), Passwords()
-    accounts = Accounts(users, passwords, Limiter(settings.rate_limit_rps, settings.rate_limit_rps))
+    limiter = Limiter(settings.rate_limit_rps, settings.rate_limit_rps)
+    accounts = Accounts(users, passwords, limiter)
     server = (Server(settings.grpc_listen, handlers(accounts)),) if settings.grpc_listen else ()
     tokens = Tokens(settings.token_secret.get_secret_value())
-    return Service(routes(accounts, users, passwords, tokens), database=database, companions=server)
+    return Service(
+        routes(accounts, users, passwords, tokens),
+        database=database,
+        companions=server,
+        watches={RATE_LIMIT_KEY: partial(limit, limiter)},
+    )
+
+
+def limit(limiter: Limiter, rps: str) -> None:
+    """Let so many calls pass from now on, per second and at once (clauses 5, 6.3).
+
+    Raises:
+        ValueError: it is not a positive number.
+    """
+    rate = float(rps)
+    if not 0 < rate < math.inf:
+        raise ValueError("not a positive number")
+    limiter.set_limit(rate)
+    limiter.set_burst(math.ceil(rate))
 
 
 def routes(accounts: Accounts, users: UserStore, passwords: Passwords, tokens: Tokens) -> APIRouter:
