@@ -18,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,7 +29,9 @@ from brownout.errors import FileError
 from brownout.faults import BlackHole, Killed, Latency, Outage, Terminated
 from brownout.history import Operation
 from brownout.promises.evidence import edge_of, phase, read, told
+from brownout.promises.intervals import quantile_at_most, share_at_most
 from brownout.promises.promise import BrokenError, Name, NoEvidenceError, Stated, key
+from brownout.promises.timing import Timing, Took
 from brownout.recording import Recording
 from brownout.scenario import Answered, Calls, Hold, Load, Messages, Scenario, Select, Step, Wait
 from brownout.topology import Topology
@@ -90,10 +93,11 @@ class Seen:
         return found
 
     def none_failed(self, name: str, to: str = "", *, within_s: float = 10.0) -> None:
-        """Make sure that every request of a phase succeeded, in time.
+        """Make sure that every request of a phase succeeded, in time: every single one counts.
 
         Raises:
             BrokenError: one did not.
+            NoEvidenceError: one may not have been in time: only the client says so, and it was busy.
         """
         self.answered(name, to, statuses=range(200, 300), within_s=within_s)
 
@@ -102,14 +106,49 @@ class Seen:
 
         Raises:
             BrokenError: one was not.
+            NoEvidenceError: one may not have been in time: only the client says so, and it was busy.
         """
         requests = self.requests(name, to)
-        if wrong := [one for one in requests if one.status not in statuses or one.duration_s > within_s]:
+        otherwise = [one for one in requests if one.status not in statuses]
+        if wrong := otherwise or Timing(self.recording).late(requests, within_s):
             raise BrokenError(
                 f"{len(wrong)} of {len(requests)} requests in {name!r}; the first, {wrong[0].target}, was answered "
                 f"{told(wrong[0])} after {wrong[0].duration_s:.2f} s",
                 wrong,
             )
+
+    def share_failed(self, name: str, to: str = "", *, at_most: float) -> None:
+        """Make sure that clearly no more than a share of a phase's requests failed.
+
+        Raises:
+            BrokenError: clearly more did.
+            NoEvidenceError: the sample is too small to tell, and says which would not be.
+        """
+        requests = self.requests(name, to)
+        failed = [one for one in requests if not one.ok]
+        self.figures.append(share_at_most(f"{name} requests failed", failed, len(requests), at_most))
+
+    def quantile(self, name: str, to: str = "", *, of: float, at_most_s: float) -> None:
+        """Make sure that clearly so many of a phase's requests succeeded within a time; one that failed never did.
+
+        Args:
+            name: the phase.
+            to: see `requests`.
+            of: the quantile, such as 0.95 for the 95th percentile.
+            at_most_s: the time.
+
+        Raises:
+            BrokenError: it clearly took longer.
+            NoEvidenceError: the sample is too small to tell, and says which would not be.
+        """
+        timing = Timing(self.recording)
+        took = [timing.took(one) if one.ok else Took(inf, inf) for one in self.requests(name, to)]
+        values_s = [(one.least_s, one.most_s) for one in took]
+        self.figures.append(quantile_at_most(f"{name} p{100 * of:g}", values_s, of, at_most_s))
+
+    def p99(self, name: str, to: str = "", *, at_most_s: float) -> None:
+        """Make sure that clearly 99 of 100 requests of a phase succeeded within a time; see `quantile`."""
+        self.quantile(name, to, of=0.99, at_most_s=at_most_s)
 
     def acknowledged(self, field: str, to: str) -> list[str]:
         """A field of every 2xx answer to some requests, whatever the phase, but for those after the story's end.

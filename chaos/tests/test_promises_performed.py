@@ -203,9 +203,10 @@ class System:
         outcome = Outcome.OK if status < 300 else Outcome.FAILED
         return Answer(outcome, {"status": status, "body": None}, Response(status))
 
-    def span(self, request: Request, service: str) -> None:
-        trace_id, now_ns = request.headers["traceparent"].split("-")[1], int(self.now_s() * 1e9)
-        self.spans.append(Span(trace_id, f"{len(self.spans):016x}", "", service, "x", "server", now_ns, now_ns))
+    def span(self, request: Request, service: str, begun_s: float | None = None) -> None:
+        trace_id, end_ns = request.headers["traceparent"].split("-")[1], int(self.now_s() * 1e9)
+        begun_ns = end_ns if begun_s is None else int(begun_s * 1e9)
+        self.spans.append(Span(trace_id, f"{len(self.spans):016x}", "", service, "x", "server", begun_ns, end_ns))
 
     async def order(self, request: Request, patience_s: float) -> int:
         self.span(request, "orders")
@@ -226,7 +227,12 @@ class System:
         return 504 if slow_s > deadline_s else 201
 
     async def limited(self, request: Request, patience_s: float) -> int:
-        self.span(request, "users")
+        begun_s = self.now_s()
+        status = await self.token(patience_s)
+        self.span(request, "users", begun_s)
+        return status
+
+    async def token(self, patience_s: float) -> int:
         self.free_s = max(self.free_s, self.now_s() - 5 / self.rps)
         wait_s = self.free_s + 1 / self.rps - self.now_s()
         if wait_s > patience_s:

@@ -144,11 +144,12 @@ class System:
         outcome = Outcome.OK if status == 200 else Outcome.FAILED
         return Answer(outcome, {"status": status, "body": body}, Response(status, body))
 
-    def span(self, request: Request, service: str, instance: int = 0) -> None:
+    def span(self, request: Request, service: str, instance: int = 0, lasting_s: float = 0.0) -> None:
         trace_id, now_ns = request.headers["traceparent"].split("-")[1], int(self.now_s() * 1e9)
         named = {"service.instance.id": f"{service}-{instance}"}
+        begun_ns = now_ns - int(lasting_s * 1e9)
         span_id = f"{len(self.spans):016x}"
-        self.spans.append(Span(trace_id, span_id, "", service, "x", "server", now_ns, now_ns, named))
+        self.spans.append(Span(trace_id, span_id, "", service, "x", "server", begun_ns, now_ns, named))
 
     async def over(self, edge: Edge) -> bool:
         """Go over an edge: whether it is there, after the latency that is on it."""
@@ -198,9 +199,9 @@ class System:
         return 200 if good and not hangs else 500
 
     async def about(self, request: Request) -> int:
-        self.span(request, "shop")
-        if self.wrong == "waits" and SHOP_POSTGRES in self.network.off:
-            await asyncio.sleep(5)
+        waits_s = 5.0 if self.wrong == "waits" and SHOP_POSTGRES in self.network.off else 0.0
+        await asyncio.sleep(waits_s)
+        self.span(request, "shop", lasting_s=waits_s)
         return 200
 
     async def health(self, _: Request) -> int:

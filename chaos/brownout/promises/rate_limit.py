@@ -5,8 +5,9 @@ from collections.abc import Iterable
 import msgspec
 
 from brownout.history import Operation
-from brownout.promises.evidence import at_once, entered_at, phase, seconds, told
+from brownout.promises.evidence import entered_at, phase, seconds, told
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, Status, key
+from brownout.promises.timing import Timing, at_once
 from brownout.recording import Recording
 from brownout.scenario import Calls, Hold, Load, Scenario, Wait
 from brownout.topology import Topology
@@ -25,7 +26,8 @@ ROUNDING = 1e-6
 """Calls; what seconds as floating-point numbers may be off by."""
 
 LEAST_SHARE = 0.8
-"""Of what bucket and rate grant under load, at least this passes; the rest is for the edges of the time counted."""
+"""Of what bucket and rate grant under load, at least this passes; the rest is for the edges of the time counted. A
+bucket draws no lots: this is a count, and no sample of one."""
 
 SERVED_MARGIN_S = 1.0
 """How much later than the rate grants it the last of the patient calls may have its answer."""
@@ -129,14 +131,14 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         self._known_ends([*burst, *patient, *load])
         if not refused:
             raise NoEvidenceError("no call was refused: nothing asked for more than the limit grants")
-        slowest = at_once([call for call in (*burst, *load) if not call.ok], LOAD_DEADLINE_MS / 2000)
-        longest = self._served(patient)
+        refusals = at_once(recording, [call for call in (*burst, *load) if not call.ok], LOAD_DEADLINE_MS / 2000)
+        longest = self._served(recording, patient)
         least = (self._not_stingy("burst", burst), self._not_stingy("load", load))
         return self.kept(
             f"never more than {self.burst} + {self.rps:g}/s: of {len(burst) + len(load)} calls above the limit "
             f"{len(refused)} were refused at once with {self.status}, all {len(patient)} patient ones served",
             Figure("closest window passed", excess.passed, f"calls in {excess.seconds:.2f} s", self._granted(excess)),
-            slowest,
+            *refusals,
             longest,
             *least,
         )
@@ -162,7 +164,7 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
                 f"a call ended with {told(wrong)}, promised an answer or a refusal with {self.status}", [wrong]
             )
 
-    def _served(self, patient: list[Operation]) -> Figure:
+    def _served(self, recording: Recording, patient: list[Operation]) -> Figure:
         """All of them, and the last one when the rate grants it."""
         wait_s = (len(patient) - self.burst) / self.rps
         if lost := [call for call in patient if not call.ok]:
@@ -175,11 +177,11 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         figure = Figure(
             "longest patient call", longest.duration_s, "s", f"at most {wait_s:.1f} + {SERVED_MARGIN_S:g} s"
         )
-        if longest.duration_s > wait_s + SERVED_MARGIN_S:
+        if late := Timing(recording).late(patient, wait_s + SERVED_MARGIN_S):
             raise BrokenError(
                 f"{len(patient)} calls at once took {longest.duration_s:.1f} s, "
                 f"the limit grants them within {wait_s:.1f} s",
-                [longest],
+                late,
                 [figure],
             )
         return figure
