@@ -2,7 +2,7 @@
 
 import msgspec
 
-from brownout.checks import missing_evidence, missing_recovery
+from brownout.checks import excuse, missing_evidence, missing_recovery
 from brownout.promises.promise import Promise
 from brownout.recording import Recording
 from brownout.verdict import Ruling, Verdict
@@ -13,7 +13,8 @@ __all__ = ["judged"]
 def judged(promise: Promise, recording: Recording | None) -> Verdict:
     """The verdict on a promise: a pure function of its recording.
 
-    A recording that lacks evidence overrules everything; a system that did not come back overrules a PASS only.
+    A recording that lacks evidence overrules everything; a system that did not come back overrules a PASS only, a host
+    that was not fit to measure on a FAIL only.
 
     Args:
         promise: what was put to the test.
@@ -25,11 +26,14 @@ def judged(promise: Promise, recording: Recording | None) -> Verdict:
         if missing := missing_evidence(recording):
             return _unknown(promise, "; ".join(missing))
         verdict = promise.check(recording)
-        lost = missing_recovery(recording)
+        lost, excused = missing_recovery(recording), excuse(recording)
     except Exception as error:  # noqa: BLE001 - whatever a checker does, nothing passes by it
         return _unknown(promise, f"the checker crashed: {type(error).__name__}: {error}")
     if lost and verdict.ruling is Ruling.PASS:
         return msgspec.structs.replace(verdict, ruling=Ruling.INCONCLUSIVE, reason=lost)
+    if excused and verdict.ruling is Ruling.FAIL:
+        reason = f"{excused}; it was seen that {verdict.reason}"
+        return msgspec.structs.replace(verdict, ruling=Ruling.INCONCLUSIVE, reason=reason)
     return verdict
 
 

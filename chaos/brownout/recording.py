@@ -55,6 +55,15 @@ class Recording(msgspec.Struct, frozen=True):
     series: list[Series]
     queried: dict[str, list[Series]] = {}
 
+    def first_spans(self) -> dict[tuple[str, str], Span]:
+        """The first request that each service had in each trace, by trace and service."""
+        first: dict[tuple[str, str], Span] = {}
+        for span in self.spans:
+            place = (span.trace_id, span.service)
+            if span.kind == "server" and (place not in first or span.start_ns < first[place].start_ns):
+                first[place] = span
+        return first
+
     def spans_of(self, trace_ids: set[str], service: str) -> list[Span]:
         """The spans that a service has in some traces."""
         return [span for span in self.spans if span.service == service and span.trace_id in trace_ids]

@@ -7,7 +7,11 @@ __all__ = ["check"]
 
 
 def check(recording: Recording) -> str | None:
-    """Why the run says nothing: it was given up, has no end, or left a fault behind; None when it is whole."""
+    """Why the run says nothing: it was given up, has no end, or left a fault behind; None when it is whole.
+
+    Never the system's doing: the engine gives up for want of its own means, and a fault that cannot be lifted is the
+    harness's. What a system does to a request is in the history, and aborts nothing.
+    """
     if aborted := recording.history.alone("engine", "aborted"):
         return f"the scenario was not finished: {aborted[0].detail.get('why', 'no reason was given')}"
     clean = recording.history.alone("engine", "clean")

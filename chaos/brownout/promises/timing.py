@@ -7,7 +7,7 @@ import msgspec
 from brownout.history import Operation
 from brownout.promises.intervals import share_at_most
 from brownout.promises.promise import NoEvidenceError
-from brownout.recording import Recording, Span
+from brownout.recording import Recording
 from brownout.verdict import Figure
 
 __all__ = ["SIDE", "Timing", "Took", "at_once"]
@@ -40,7 +40,7 @@ class Timing:
     """
 
     def __init__(self, recording: Recording) -> None:
-        self._spans = _first_spans(recording)
+        self._spans = recording.first_spans()
         self._nulls = [one for one in recording.history.operations("watch", SIDE) if one.ok]
         self._late = recording.history.alone("engine", "late")
 
@@ -109,16 +109,6 @@ def at_once(recording: Recording, refused: Sequence[Operation], within_s: float)
         return (slowest,)
     name = f"refusals took more than {within_s:g} s"
     return slowest, share_at_most(name, slow, len(timed), SLOW_SHARE, perhaps=doubtful)
-
-
-def _first_spans(recording: Recording) -> dict[tuple[str, str], Span]:
-    """The first request that each service had in each trace."""
-    first: dict[tuple[str, str], Span] = {}
-    for span in recording.spans:
-        place = (span.trace_id, span.service)
-        if span.kind == "server" and (place not in first or span.start_ns < first[place].start_ns):
-            first[place] = span
-    return first
 
 
 def _overlap(one: Operation, other: Operation) -> bool:
