@@ -1,9 +1,14 @@
-"""What the performances of promises share: time that is only simulated, and a breaker whose numbers may be wrong."""
+"""What performances of promises share: simulated time, a breaker of any numbers, edges on which no fault acts."""
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
-__all__ = ["Breaker", "Simulated"]
+from brownout.cell import Canary, Toxic
+from brownout.cells.fake import FakeNetwork
+from brownout.topology import Edge
+
+__all__ = ["Breaker", "Numb", "Simulated"]
 
 
 class Simulated(asyncio.SelectorEventLoop):
@@ -81,3 +86,23 @@ class Breaker:
         if self.in_a_row:
             return self.row >= self.in_a_row
         return self.requests >= self.fewest and self.failed >= self.ratio * self.requests
+
+
+class Numb(FakeNetwork):
+    """Edges on which every fault is said to be in force, and is seen to be, while everything passes."""
+
+    def __init__(self, *edges: Edge, **how: Any) -> None:
+        super().__init__(*edges, **how)
+        self.said = FakeNetwork(*edges)
+
+    async def add_toxic(self, edge: Edge, toxic: Toxic) -> dict[str, Any]:
+        return await self.said.add_toxic(edge, toxic)
+
+    async def remove_toxic(self, edge: Edge, toxic: Toxic) -> None:
+        await self.said.remove_toxic(edge, toxic)
+
+    async def switch(self, edge: Edge, *, on: bool) -> dict[str, Any]:
+        return await self.said.switch(edge, on=on)
+
+    async def canary(self, edge: Edge, within_s: float) -> Canary:
+        return await self.said.canary(edge, within_s)

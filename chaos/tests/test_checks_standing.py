@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from brownout.checks import excuse, missing_evidence, missing_recovery
-from brownout.history import Outcome
+from brownout.history import History, Outcome
 from brownout.recording import Series, Span
 from brownout.written import Written
 
@@ -36,6 +36,13 @@ def test_an_aborted_scenario_says_why(story: Written) -> None:
 
 def test_a_history_that_breaks_off_has_no_end(story: Written) -> None:
     assert missing_evidence(story.recording()) == ["the scenario has no end: nobody saw that the cell was left clean"]
+
+
+def test_a_history_that_lost_lines_has_a_gap(story: Written) -> None:
+    story.end()
+    whole = story.recording()
+    lost = msgspec.structs.replace(whole, history=History(whole.history.events[:4] + whole.history.events[5:]))
+    assert missing_evidence(lost) == ["the history has a gap: event 4 is missing"]
 
 
 def test_faults_left_in_the_cell_are_named(story: Written) -> None:

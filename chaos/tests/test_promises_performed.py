@@ -28,7 +28,7 @@ from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
-from simulation import Breaker, Simulated
+from simulation import Breaker, Numb, Simulated
 
 ORDERS_USERS = Edge("orders", "users")
 ORDERS_POSTGRES = Edge("orders", "postgres")
@@ -158,6 +158,7 @@ class System:
 
     Args:
         cuts_after_s: after the signal, what users has in flight.
+        numb: no fault acts on an edge.
         hangs_up: users accepts what comes after the signal, and hangs up.
         rps: of users' limiter.
         deadline_s: of orders' calls.
@@ -168,6 +169,7 @@ class System:
         self,
         *,
         cuts_after_s: float = inf,
+        numb: bool = False,
         hangs_up: bool = False,
         rps: float = 5.0,
         deadline_s: float = 10.0,
@@ -175,7 +177,7 @@ class System:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.now_s = loop.time
-        self.network = Counted(ORDERS_USERS, ORDERS_POSTGRES, USERS_POSTGRES)
+        self.network = (NumbCounted if numb else Counted)(ORDERS_USERS, ORDERS_POSTGRES, USERS_POSTGRES)
         self.processes = Restarted(users=1, orders=1)
         self.spans: list[Span] = []
         # A fake's telemetry keeps a list that it is given, unless it is empty.
@@ -293,6 +295,10 @@ class Counted(FakeNetwork):
         return sum(toxic.attributes.get("latency", 0) for toxic in self.toxics[edge]) / 1000
 
 
+class NumbCounted(Numb, Counted):
+    """The same, unmoved by faults."""
+
+
 def contract() -> Contract:
     return parse_contract(CONTRACT, "contract.toml", TOPOLOGY)
 
@@ -302,6 +308,10 @@ def promised(name: str) -> Stated:
 
 
 def performed(name: str, **wrong: Any) -> Verdict:
+    return judged(*recorded(name, **wrong))
+
+
+def recorded(name: str, **wrong: Any) -> tuple[Stated, Recording]:
     promise = promised(name)
     journeys = {known: requests_journey(requests) for known, requests in contract().journeys.items()}
 
@@ -312,7 +322,7 @@ def performed(name: str, **wrong: Any) -> Verdict:
         return await run(scenario, system.cell, journeys, system, recorder, deadline_header=TOPOLOGY.deadline_header)
 
     with asyncio.Runner(loop_factory=Simulated) as runner:
-        return judged(promise, runner.run(perform()))
+        return promise, runner.run(perform())
 
 
 @pytest.mark.parametrize("name", ["breaker", "deadline", "short-deadline", "limit", "health", "drain", "long-drain"])

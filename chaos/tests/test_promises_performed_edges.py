@@ -15,12 +15,12 @@ from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
 from brownout.judge import judged
 from brownout.promises.contract import parse_contract
-from brownout.promises.promise import trials
+from brownout.promises.promise import Checked, trials
 from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
-from simulation import Simulated
+from simulation import Numb, Simulated
 
 SHOP_STOCK = Edge("shop", "stock")
 SHOP_POSTGRES = Edge("shop", "postgres")
@@ -117,13 +117,18 @@ class Network(FakeNetwork):
         return {"upstream": 100 * now_s, "downstream": 900 if self.deaf and edge in self.cut else 200 * now_s}
 
 
+class NumbNetwork(Numb, Network):
+    """The same, unmoved by faults."""
+
+
 class System:
     """A shop that asks the instances of a stock in turn, behind a breaker; what it does wrong is told by name."""
 
     def __init__(self, wrong: str, stocks: int) -> None:
         self.wrong = wrong
         self.now_s = asyncio.get_running_loop().time
-        self.network = Network(SHOP_STOCK, SHOP_POSTGRES, SHOP_CONSUL, deaf=wrong == "deaf")
+        network = NumbNetwork if wrong == "numb" else Network
+        self.network = network(SHOP_STOCK, SHOP_POSTGRES, SHOP_CONSUL, deaf=wrong == "deaf")
         self.processes = FakeProcesses(shop=1, stock=stocks)
         self.spans = [Span("0" * 32, "0" * 16, "", "shop", "start", "internal", 0, 0)]
         telemetry = FakeTelemetry(self.spans, [Series({"__name__": "up"}, [(0.0, 1.0)])])
@@ -209,6 +214,10 @@ class System:
 
 
 def performed(name: str, wrong: str = "") -> Verdict:
+    return judged(*recorded(name, wrong))
+
+
+def recorded(name: str, wrong: str = "") -> tuple[Checked, Recording]:
     contract = parse_contract(CONTRACT, "contract.toml", TOPOLOGY)
     journeys = {known: requests_journey(requests) for known, requests in contract.journeys.items()}
     (trial,) = trials(contract.promises, TOPOLOGY, {name})
@@ -219,7 +228,7 @@ def performed(name: str, wrong: str = "") -> Verdict:
         return await run(trial.scenario, system.cell, journeys, system, recorder)
 
     with asyncio.Runner(loop_factory=Simulated) as runner:
-        return judged(trial.promises[0], runner.run(perform()))
+        return trial.promises[0], runner.run(perform())
 
 
 @pytest.mark.parametrize("name", ["mild", "isolation", "recovery", "discovery"])

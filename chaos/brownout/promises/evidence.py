@@ -44,7 +44,7 @@ def phase(recording: Recording, name: str, count: int | None = None) -> list[Ope
     """The requests of a phase.
 
     Raises:
-        NoEvidenceError: there are none, not ``count`` of them, or one has no end.
+        NoEvidenceError: there are none, not ``count`` of them, or one, or the phase itself, has no end.
     """
     operations = recording.history.requests(name)
     if not operations:
@@ -55,6 +55,8 @@ def phase(recording: Recording, name: str, count: int | None = None) -> list[Ope
         )
     if any(operation.completed is None for operation in operations):
         raise NoEvidenceError(f"a request in the phase {name!r} has no end")
+    if any(step.completed is None for step in recording.history.operations("step", name)):
+        raise NoEvidenceError(f"the phase {name!r} has no end")
     return operations
 
 
