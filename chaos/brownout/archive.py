@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import FileIO
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from brownout.errors import FileError
 from brownout.files import read_text
 from brownout.history import Event, History, Recorder
-from brownout.recording import FORMAT, Recording, Series, Span
+from brownout.recording import FORMAT, OLDEST_FORMAT, Recording, Series, Span
 from brownout.verdict import Verdict
 
 __all__ = ["Archive", "open_run"]
@@ -43,7 +44,7 @@ class Archive:
 
     ``run.json``, ``topology.toml`` and ``scenarios/`` with the contract and what is beside it, as they were,
     ``verdicts.json``, ``logs/``, and for each scenario ``recordings/<name>/history.jsonl``, written as it happens,
-    and ``telemetry.json.gz``.
+    and ``telemetry.json.gz``; ``recordings/<name>.2`` is of the same scenario run again, and so on.
 
     Attributes:
         folder: where it is.
@@ -84,27 +85,32 @@ class Archive:
         return archive
 
     @contextmanager
-    def recorder(self, scenario: str, now_ns: Callable[[], int]) -> Iterator[Recorder]:
+    def recorder(self, scenario: str, now_ns: Callable[[], int], attempt: int = 1) -> Iterator[Recorder]:
         """A recorder whose events are on disk as they happen: a killed run loses none.
+
+        Args:
+            scenario: its name.
+            now_ns: see `Recorder`.
+            attempt: from 1: which time it is that this scenario is run.
 
         Raises:
             FileError: the disk is full, or the folder has gone.
         """
         encoder = msgspec.json.Encoder()
-        with _opened(self._recording(scenario) / "history.jsonl") as lines:
+        with _opened(self._recording(scenario, attempt) / "history.jsonl") as lines:
 
             def write(event: Event) -> None:
                 _write_line(lines, encoder.encode(event))
 
             yield Recorder(now_ns, write)
 
-    def add_telemetry(self, recording: Recording) -> None:
+    def add_telemetry(self, recording: Recording, attempt: int = 1) -> None:
         """Write the spans and metrics of a run down, which makes its recording whole.
 
         Raises:
             FileError: the disk is full, or the folder has gone.
         """
-        path = self._recording(recording.scenario) / "telemetry.json.gz"
+        path = self._recording(recording.scenario, attempt) / "telemetry.json.gz"
         raw = msgspec.json.encode(_Telemetry(recording.cell, recording.spans, recording.series, recording.queried))
         try:
             part = path.with_suffix(".part")
@@ -113,13 +119,25 @@ class Archive:
         except OSError as error:
             raise _unwritable(path, error) from None
 
-    def recording(self, scenario: str) -> Recording | None:
+    def recordings(self, scenario: str) -> Iterator[Recording | None]:
+        """The recordings of a scenario, one for each time that it was run: at least one, which may not be whole.
+
+        Raises:
+            FileError: a file of one is damaged.
+        """
+        yield self.recording(scenario)
+        for attempt in count(2):
+            if not self._recording(scenario, attempt).exists():
+                return
+            yield self.recording(scenario, attempt)
+
+    def recording(self, scenario: str, attempt: int = 1) -> Recording | None:
         """The recording of a scenario; None when the run ended before it was whole.
 
         Raises:
             FileError: a file of it is damaged.
         """
-        folder = self._recording(scenario)
+        folder = self._recording(scenario, attempt)
         if not (folder / "telemetry.json.gz").exists():
             return None
         try:
@@ -147,8 +165,8 @@ class Archive:
         """Where a process of this run writes its output."""
         return self.folder / "logs" / f"{name}.log"
 
-    def _recording(self, scenario: str) -> Path:
-        return self.folder / "recordings" / scenario
+    def _recording(self, scenario: str, attempt: int) -> Path:
+        return self.folder / "recordings" / (scenario if attempt == 1 else f"{scenario}.{attempt}")
 
 
 def open_run(folder: Path) -> Archive:
@@ -161,8 +179,9 @@ def open_run(folder: Path) -> Archive:
         about = msgspec.json.decode(read_text(folder / "run.json"), type=_About)
     except msgspec.MsgspecError as error:
         raise FileError(str(folder / "run.json"), f"damaged: {error}") from None
-    if about.format != FORMAT:
-        raise FileError(str(folder), f"written in format {about.format}, this version reads {FORMAT}")
+    if not OLDEST_FORMAT <= about.format <= FORMAT:
+        readable = f"{OLDEST_FORMAT} to {FORMAT}"
+        raise FileError(str(folder), f"written in format {about.format}, this version reads {readable}")
     return Archive(folder, about.promises)
 
 

@@ -18,7 +18,7 @@ from brownout.errors import BrownoutError, FileError
 from brownout.faults.spoken import FORMS, duration_s
 from brownout.gate import run_gate
 from brownout.holder import hold_system
-from brownout.judge import judged
+from brownout.judge import settled
 from brownout.live import State, end_system, running_system
 from brownout.promises.contract import read_journeys
 from brownout.promises.promise import Checked
@@ -57,6 +57,10 @@ ContractFile = Annotated[Path, typer.Option("--contract", help="What the system 
 TopologyFile = Annotated[Path, typer.Option("--topology", help="How the system is wired.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Where recordings are kept.")]
 Names = Annotated[list[str] | None, typer.Option("--only", help="A promise's name; may be repeated.")]
+Retries = Annotated[
+    int,
+    typer.Option(min=0, max=9, help="So many times more, what is INCONCLUSIVE is run again; a FAIL never is."),
+]
 
 CONTRACT = Path("scenarios/contract.toml")
 TOPOLOGY = Path("system/topology.toml")
@@ -69,6 +73,7 @@ def gate(
     topology: TopologyFile = TOPOLOGY,
     runs: RunsFolder = RUNS,
     only: Names = None,
+    retry_inconclusive: Retries = 0,
 ) -> None:
     """Break the system as the contract says, all promises at the same time, and judge what happened.
 
@@ -80,7 +85,9 @@ def gate(
     archive = Archive.create(runs, contract, topology, _chosen(suite, only or []))
     board = Board(console)
     with board.shown():
-        verdicts, timing = _run(lambda stop: run_gate(suite, system, journeys, archive, stop, board.say))
+        verdicts, timing = _run(
+            lambda stop: run_gate(suite, system, journeys, archive, stop, board.say, retry_inconclusive)
+        )
     console.print()
     print_verdicts(console, verdicts)
     console.print(
@@ -97,7 +104,7 @@ def judge(run: Annotated[Path, typer.Argument(help="A run's folder.")] = RUNS / 
     archive = open_run(run)
     suite = read_suite(archive.contract, read_topology(archive.topology))
     verdicts = tuple(
-        judged(promise, archive.recording(promise.trial)) for promise in suite if promise.name in archive.promises
+        settled(promise, archive.recordings(promise.trial)) for promise in suite if promise.name in archive.promises
     )
     print_verdicts(console, verdicts)
     raise typer.Exit(_EXIT[overall(verdict.ruling for verdict in verdicts)])

@@ -6,10 +6,13 @@ import msgspec
 
 from brownout.history import History
 
-__all__ = ["FORMAT", "SCRAPE_S", "Recording", "Series", "Span"]
+__all__ = ["FORMAT", "OLDEST_FORMAT", "SCRAPE_S", "Recording", "Series", "Span"]
 
-FORMAT = 2
-"""The version of a recording on disk; another one is refused, never misread."""
+FORMAT = 3
+"""The version of a recording on disk; a later one is refused, never misread."""
+
+OLDEST_FORMAT = 2
+"""From which on they are read; what runs had before a scenario could be run again."""
 
 SCRAPE_S = 1.0
 """From one sample of a metric to the next: what Prometheus is configured to."""
