@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--topology", type=Path, default=Path("system/topology.toml"), help="How the system is wired.")
     group.addoption("--runs", type=Path, default=Path("runs"), help="Where recordings are kept.")
     retries = "So many times more, what is INCONCLUSIVE is run again; a FAIL never is."
-    group.addoption("--retry-inconclusive", type=int, default=0, metavar="N", help=retries)
+    group.addoption("--retry-inconclusive", type=int, choices=range(10), default=0, metavar="N", help=retries)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.File | None:

@@ -83,13 +83,20 @@ def having(recording: Recording, events: Iterable[Event]) -> Recording:
 
 
 def without(recording: Recording, unwanted: Callable[[Event], bool]) -> Recording:
-    """A recording in which some events never were: those that are left are numbered anew."""
-    left = [event for event in recording.history if not unwanted(event)]
-    places = {event.index: place for place, event in enumerate(left)}
-    replaced = [
-        msgspec.structs.replace(event, index=place, of=places.get(event.of, -1)) for place, event in enumerate(left)
-    ]
-    return having(recording, replaced)
+    """A recording in which some events never were."""
+    return numbered(recording, [event for event in recording.history if not unwanted(event)])
+
+
+def numbered(recording: Recording, events: list[Event]) -> Recording:
+    """A recording of other events, numbered anew."""
+    places = {event.index: place for place, event in enumerate(events) if event.index >= 0}
+    return having(
+        recording,
+        [
+            msgspec.structs.replace(event, index=place, of=places.get(event.of, -1))
+            for place, event in enumerate(events)
+        ],
+    )
 
 
 every_kind = pytest.mark.parametrize("name", [*KEPT, "script"])
@@ -184,3 +191,29 @@ def test_a_fault_that_nobody_feels_never_passes(name: str) -> None:
 def test_without_samples_nothing_passes(name: str, lost: str) -> None:
     promise, whole = kept(name)
     assert judged(promise, msgspec.structs.replace(whole, **{lost: []})).ruling is Ruling.INCONCLUSIVE
+
+
+BUSY_S = 0.9
+"""A client may be held up so long without a word from `punctual`."""
+
+
+def with_busy_client(whole: Recording, answer: Event) -> Recording:
+    """A recording of which one answer was noticed late, because the client was held up."""
+    late_ns = answer.at_ns + int(BUSY_S * 1e9)
+    late = msgspec.structs.replace(answer, at_ns=late_ns)
+    held_up = Event(-1, late_ns, "engine", "late", Outcome.OK, detail={"late_s": BUSY_S})
+    events = [late if event is answer else event for event in whole.history]
+    return numbered(whole, sorted([*events, held_up], key=lambda event: event.at_ns))
+
+
+@every_kind
+def test_a_busy_client_never_makes_a_fail(name: str) -> None:
+    promise, whole = kept(name)
+    answers = [
+        event
+        for event in whole.history
+        if event.of >= 0 and event.actor in {"calls", "load", "watch"} and event.action not in STEADY
+    ]
+    for answer in answers[:: max(1, len(answers) // 100)]:
+        verdict = judged(promise, with_busy_client(whole, answer))
+        assert verdict.ruling is not Ruling.FAIL, (answer, verdict.reason)

@@ -145,12 +145,12 @@ def test_a_whole_run_is_judged_again_without_a_server(tmp_path: Path) -> None:
 
 UNSURE = """
 from brownout.promises.promise import NoEvidenceError
-from brownout.scripts import Story, calls, script
+from brownout.scripts import Story, calls, script, wait
 
 @script(steady="browse")
 def unsure() -> Story:
     \"\"\"Nothing is known the first time.\"\"\"
-    seen = yield (calls("looking", "browse"),)
+    seen = yield (calls("looking", "browse"), wait(3))
     seen.none_failed("looking")
     if not seen.recording.cell.endswith("_2"):
         raise NoEvidenceError("the first time never counts")

@@ -165,7 +165,7 @@ def test_a_breaker_as_promised_passes_with_its_figures() -> None:
     )
     assert [str(figure) for figure in verdict.figures] == [
         "refused 59 calls (all of 59)",
-        "slowest refusal 0.01 s (at once: 1 s)",
+        "slowest refusal 5 ms (at once: 1 s)",
         "half-open let pass 3 calls (exactly 3)",
     ]
 

@@ -26,11 +26,11 @@ def judged(recording: Recording) -> list[str]:
 
 
 def test_refusals_at_once_are_kept_however_few_there_are() -> None:
-    assert judged(refusals(0.01, 0.02)) == ["slowest refusal 0.02 s (at once: 1 s)"]
+    assert judged(refusals(0.01, 0.02)) == ["slowest refusal 20 ms (at once: 1 s)"]
 
 
 def test_a_busy_client_never_makes_a_fail_where_the_span_is_short() -> None:
-    assert judged(refusals(*[3.0] * 59, span_s=0.004)) == ["slowest refusal 0.00 s (at once: 1 s)"]
+    assert judged(refusals(*[3.0] * 59, span_s=0.004)) == ["slowest refusal 4 ms (at once: 1 s)"]
 
 
 def test_refusals_that_are_slow_by_their_own_spans_are_broken() -> None:

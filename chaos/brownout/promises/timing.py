@@ -104,7 +104,8 @@ def at_once(recording: Recording, refused: Sequence[Operation], within_s: float)
     timed = [(one, timing.refused_s(one)) for one in refused]
     slow = [one for one, took in timed if took.least_s > within_s]
     doubtful = [one for one, took in timed if took.most_s > within_s]
-    slowest = Figure("slowest refusal", max(took.most_s for _, took in timed), "s", f"at once: {within_s:g} s")
+    slowest_s = max(took.most_s for _, took in timed)
+    slowest = Figure("slowest refusal", 1000 * slowest_s, "ms", f"at once: {within_s:g} s")
     if not doubtful:
         return (slowest,)
     name = f"refusals took more than {within_s:g} s"
