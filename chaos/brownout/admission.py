@@ -4,7 +4,8 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+
+from brownout.processors import processor_time
 
 __all__ = ["Admission"]
 
@@ -50,18 +51,7 @@ class Admission:
     async def _until_room(self) -> None:
         deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
         while asyncio.get_running_loop().time() < deadline_s:
-            before = _times()
+            before = processor_time()
             await asyncio.sleep(PACE_S / PROCESSORS)
-            if _busy(before, _times()) < self._room:
+            if processor_time().busy_since(before) < self._room:
                 return
-
-
-def _times() -> tuple[int, int]:
-    """All processors' time so far, and how much of it was idle: proc(5), /proc/stat."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return sum(fields), fields[3] + fields[4]
-
-
-def _busy(before: tuple[int, int], after: tuple[int, int]) -> float:
-    passed, idle = after[0] - before[0], after[1] - before[1]
-    return 1 - idle / passed if passed else 0.0

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from io import FileIO
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from brownout.errors import FileError
 from brownout.files import read_text, unwritable, write_whole
 from brownout.history import Event, History, Recorder
-from brownout.recording import FORMAT, Recording, Series, Span
+from brownout.recording import FORMAT, OLDEST_FORMAT, Recording, Series, Span
 from brownout.verdict import Verdict
 
 __all__ = ["Archive", "open_run"]
@@ -52,7 +53,7 @@ class Archive:
 
     ``run.json``, ``topology.toml`` and ``scenarios/`` with the contract and what is beside it, as they were,
     ``verdicts.json``, ``logs/``, and for each scenario ``recordings/<name>/history.jsonl``, written as it happens,
-    and ``telemetry.json.gz``.
+    and ``telemetry.json.gz``; ``recordings/<name>.2`` is of the same scenario run again, and so on.
 
     Attributes:
         folder: where it is.
@@ -95,27 +96,32 @@ class Archive:
         return archive
 
     @contextmanager
-    def recorder(self, scenario: str, now_ns: Callable[[], int]) -> Iterator[Recorder]:
+    def recorder(self, scenario: str, now_ns: Callable[[], int], attempt: int = 1) -> Iterator[Recorder]:
         """A recorder whose events are on disk as they happen: a killed run loses none.
+
+        Args:
+            scenario: its name.
+            now_ns: see `Recorder`.
+            attempt: from 1: which time it is that this scenario is run.
 
         Raises:
             FileError: the disk is full, or the folder has gone.
         """
         encoder = msgspec.json.Encoder()
-        with _opened(self.recording_folder(scenario) / "history.jsonl") as lines:
+        with _opened(self.recording_folder(scenario, attempt) / "history.jsonl") as lines:
 
             def write(event: Event) -> None:
                 _write_line(lines, encoder.encode(event))
 
             yield Recorder(now_ns, write)
 
-    def add_telemetry(self, recording: Recording) -> None:
+    def add_telemetry(self, recording: Recording, attempt: int = 1) -> None:
         """Write the spans and metrics of a run down, which makes its recording whole.
 
         Raises:
             FileError: the disk is full, or the folder has gone.
         """
-        path = self.recording_folder(recording.scenario) / "telemetry.json.gz"
+        path = self.recording_folder(recording.scenario, attempt) / "telemetry.json.gz"
         try:
             seal = zlib.crc32(path.with_name("history.jsonl").read_bytes())
         except OSError as error:
@@ -125,13 +131,25 @@ class Archive:
         )
         write_whole(path, gzip.compress(msgspec.json.encode(telemetry), compresslevel=1))
 
-    def recording(self, scenario: str) -> Recording | None:
+    def recordings(self, scenario: str) -> Iterator[Recording | None]:
+        """The recordings of a scenario, one for each time that it was run: at least one, which may not be whole.
+
+        Raises:
+            FileError: a file of one is damaged.
+        """
+        yield self.recording(scenario)
+        for attempt in count(2):
+            if not self.recording_folder(scenario, attempt).exists():
+                return
+            yield self.recording(scenario, attempt)
+
+    def recording(self, scenario: str, attempt: int = 1) -> Recording | None:
         """The recording of a scenario; None when the run ended before it was whole.
 
         Raises:
             FileError: a file of it is damaged, or it is another scenario's.
         """
-        folder = self.recording_folder(scenario)
+        folder = self.recording_folder(scenario, attempt)
         if not (folder / "telemetry.json.gz").exists():
             return None
         try:
@@ -157,9 +175,9 @@ class Archive:
         """Where a process of this run writes its output."""
         return self.folder / "logs" / f"{name}.log"
 
-    def recording_folder(self, scenario: str) -> Path:
+    def recording_folder(self, scenario: str, attempt: int = 1) -> Path:
         """Where a scenario's recording is, whole or not."""
-        return self.folder / "recordings" / scenario
+        return self.folder / "recordings" / (scenario if attempt == 1 else f"{scenario}.{attempt}")
 
 
 def open_run(folder: Path) -> Archive:
@@ -171,8 +189,8 @@ def open_run(folder: Path) -> Archive:
     text = read_text(folder / "run.json")
     try:
         written = msgspec.json.decode(text, type=_Written)
-        if written.format != FORMAT:
-            other = f"written in format {written.format}, this version reads {FORMAT}"
+        if not OLDEST_FORMAT <= written.format <= FORMAT:
+            other = f"written in format {written.format}, this version reads {OLDEST_FORMAT} to {FORMAT}"
             raise FileError(str(folder), other, f"brownout {written.brownout} reads it" if written.brownout else "")
         about = msgspec.json.decode(text, type=_About)
     except msgspec.MsgspecError as error:

@@ -19,7 +19,7 @@ from brownout.errors import BrownoutError, FileError
 from brownout.faults.spoken import FORMS, duration_s
 from brownout.gate import run_gate
 from brownout.holder import hold_system
-from brownout.judge import judged
+from brownout.judge import settled
 from brownout.live import State, end_system, running_system
 from brownout.promises.contract import read_journeys
 from brownout.promises.promise import Checked
@@ -66,6 +66,10 @@ ContractFile = Annotated[Path, typer.Option("--contract", help="What the system 
 TopologyFile = Annotated[Path, typer.Option("--topology", help="How the system is wired.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Where recordings are kept.")]
 Names = Annotated[list[str] | None, typer.Option("--only", help="A promise's name; may be repeated.")]
+Retries = Annotated[
+    int,
+    typer.Option(min=0, max=9, help="So many times more, what is INCONCLUSIVE is run again; a FAIL never is."),
+]
 
 JunitFile = Annotated[Path | None, typer.Option("--junit", help="Write the verdicts here as JUnit XML.")]
 MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write them here as a page for a job's summary.")]
@@ -96,6 +100,7 @@ def gate(
     topology: TopologyFile = TOPOLOGY,
     runs: RunsFolder = RUNS,
     only: Names = None,
+    retry_inconclusive: Retries = 0,
     junit: JunitFile = None,
     markdown: MarkdownFile = None,
     json: JsonFile = None,
@@ -111,7 +116,9 @@ def gate(
         archive = Archive.create(runs, contract, topology, _chosen(suite, only or []))
         board = Board(console)
         with board.shown():
-            verdicts, timing = _run(lambda stop: run_gate(suite, system, journeys, archive, stop, board.say))
+            verdicts, timing = _run(
+                lambda stop: run_gate(suite, system, journeys, archive, stop, board.say, retry_inconclusive)
+            )
         outputs.tell(archive, suite, verdicts, timing)
     console.print()
     print_verdicts(console, verdicts)
@@ -136,7 +143,7 @@ def judge(
         suite = read_suite(archive.contract, read_topology(archive.topology))
         chosen = _chosen(suite, archive.promises, str(run / "run.json"))
         verdicts = tuple(
-            judged(promise, archive.recording(promise.trial)) for promise in suite if promise.name in chosen
+            settled(promise, archive.recordings(promise.trial)) for promise in suite if promise.name in chosen
         )
         outputs.tell(archive, suite, verdicts)
     print_verdicts(console, verdicts)

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from brownout.admission import Admission
 from brownout.archive import Archive
@@ -14,6 +15,7 @@ from brownout.journeys import Journey
 from brownout.judge import judged
 from brownout.promises.promise import Checked, Trial, trials
 from brownout.recording import Recording
+from brownout.rounds import rounds
 from brownout.timing import Timing
 from brownout.topology import Topology
 from brownout.verdict import Verdict
@@ -30,6 +32,7 @@ async def run_gate(
     archive: Archive,
     stop: asyncio.Event,
     say: Say,
+    retries: int = 0,
 ) -> tuple[tuple[Verdict, ...], Timing]:
     """Run what the archive's promises need, and judge their recordings; the verdicts are in the archive's order.
 
@@ -40,6 +43,7 @@ async def run_gate(
         archive: names what is to be judged, and keeps what happens.
         stop: asks the run to stop.
         say: told each phase.
+        retries: how many times more what is INCONCLUSIVE is run; the last verdict holds. A FAIL is never run again.
 
     Raises:
         BrownoutError: it could not be run to the end; everything that it started has been ended.
@@ -48,7 +52,7 @@ async def run_gate(
     begun_s = time.monotonic()
     gate = _Gate(trials(promises, topology, archive.promises), journeys, archive, say)
     async with hold_world(topology, archive.log, say, stop) as world:
-        verdicts = await watched(gate.everything(world), world, stop)
+        verdicts = await watched(gate.everything(world, retries), world, stop)
     archive.add_verdicts(verdicts)
     return verdicts, Timing(gate.first_s - begun_s, gate.longest_s, time.monotonic() - begun_s)
 
@@ -62,33 +66,40 @@ class _Gate:
         self._archive = archive
         self._say = say
         self._admission = Admission()
-        self._judged = 0
+        self._judged, self._of = 0, len(tried)
         self.first_s = 0.0
         self.longest_s = 0.0
 
-    async def everything(self, world: World) -> tuple[Verdict, ...]:
-        """Put all to the test at the same time, as far as there is room for them."""
-        self._count(0)
-        async with HttpDriver() as driver, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._one(world, trial, driver)) for trial in self._tried]
-        found = {verdict.promise: verdict for task in tasks for verdict in task.result()}
+    async def everything(self, world: World, retries: int) -> tuple[Verdict, ...]:
+        """Put all to the test, and what is INCONCLUSIVE again."""
+        async with HttpDriver() as driver:
+            found = await rounds(self._tried, retries, partial(self._together, world, driver))
         return tuple(found[name] for name in self._archive.promises)
 
-    async def _one(self, world: World, trial: Trial, driver: HttpDriver) -> tuple[Verdict, ...]:
-        name = trial.scenario.name
-        recording = await self._recording(world, trial, driver)
-        verdicts = await asyncio.to_thread(_settle, self._archive, trial, recording)
-        self._say(name, ", ".join(verdict.ruling for verdict in verdicts), 1.0)
+    async def _together(
+        self, world: World, driver: HttpDriver, tried: Sequence[Trial], attempt: int
+    ) -> Iterator[Verdict]:
+        """Put some to the test at the same time, as far as there is room for them."""
+        self._judged, self._of = 0, len(tried)
+        self._count(0)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._one(world, driver, trial, attempt)) for trial in tried]
+        return (verdict for task in tasks for verdict in task.result())
+
+    async def _one(self, world: World, driver: HttpDriver, trial: Trial, attempt: int) -> tuple[Verdict, ...]:
+        recording = await self._recording(world, driver, trial, attempt)
+        verdicts = await asyncio.to_thread(_settle, self._archive, trial, recording, attempt)
+        self._say(trial.scenario.name, ", ".join(verdict.ruling for verdict in verdicts), 1.0)
         self._count(1)
         return verdicts
 
     def _count(self, more: int) -> None:
         self._judged += more
-        of = len(self._tried)
-        self._say("gate", f"{self._judged} of {of} scenarios judged", self._judged / of)
+        self._say("gate", f"{self._judged} of {self._of} scenarios judged", self._judged / self._of)
 
-    async def _recording(self, world: World, trial: Trial, driver: HttpDriver) -> Recording:
+    async def _recording(self, world: World, driver: HttpDriver, trial: Trial, attempt: int) -> Recording:
         scenario = trial.scenario
+        cell_name = scenario.name if attempt == 1 else f"{scenario.name}_{attempt}"  # its databases are still there
 
         def tell(phase: str) -> None:
             self._say(scenario.name, phase, None)
@@ -99,7 +110,7 @@ class _Gate:
                 cell = await stack.enter_async_context(
                     local_cell(
                         world,
-                        scenario.name,
+                        cell_name,
                         scenario.services,
                         instances=scenario.instances,
                         environment=scenario.environment,
@@ -107,7 +118,7 @@ class _Gate:
                 )
             started_s = time.monotonic()
             self.first_s = self.first_s or started_s
-            with self._archive.recorder(scenario.name, steady_clock()) as recorder:
+            with self._archive.recorder(scenario.name, steady_clock(), attempt) as recorder:
                 header = world.topology.deadline_header
                 recording = await run(
                     scenario, cell, self._journeys, driver, recorder, deadline_header=header, say=tell
@@ -116,6 +127,6 @@ class _Gate:
             return recording
 
 
-def _settle(archive: Archive, trial: Trial, recording: Recording) -> tuple[Verdict, ...]:
-    archive.add_telemetry(recording)
+def _settle(archive: Archive, trial: Trial, recording: Recording, attempt: int) -> tuple[Verdict, ...]:
+    archive.add_telemetry(recording, attempt)
     return tuple(judged(promise, recording) for promise in trial.promises)

@@ -28,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("brownout", "promises of a system, put to the test")
     group.addoption("--topology", type=Path, default=Path("system/topology.toml"), help="How the system is wired.")
     group.addoption("--runs", type=Path, default=Path("runs"), help="Where recordings are kept.")
+    retries = "So many times more, what is INCONCLUSIVE is run again; a FAIL never is."
+    group.addoption("--retry-inconclusive", type=int, choices=range(10), default=0, metavar="N", help=retries)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.File | None:
@@ -145,11 +147,11 @@ def _judged(config: pytest.Config, names: tuple[str, ...], contract: Path) -> di
     journeys = read_journeys(contract)
     suite = read_suite(contract, topology, journeys)
     archive = Archive.create(config.getoption("runs"), contract, path, names)
-    board = Board(Console(highlight=False))
+    board, retries = Board(Console(highlight=False)), config.getoption("retry_inconclusive")
     try:
         with board.shown():
             verdicts, _ = run_until_signalled(
-                lambda stop: run_gate(suite, topology, journeys, archive, stop, board.say)
+                lambda stop: run_gate(suite, topology, journeys, archive, stop, board.say, retries)
             )
     except StoppedByError as stopped:
         pytest.exit(f"{stopped}; everything that was started has been ended", returncode=stopped.exit_code)

@@ -6,10 +6,13 @@ import msgspec
 
 from brownout.history import History
 
-__all__ = ["FORMAT", "SCRAPE_S", "Recording", "Series", "Span"]
+__all__ = ["FORMAT", "OLDEST_FORMAT", "SCRAPE_S", "Recording", "Series", "Span"]
 
-FORMAT = 2
-"""The version of a recording on disk; another one is refused, never misread."""
+FORMAT = 3
+"""The version of a recording on disk; a later one is refused, never misread."""
+
+OLDEST_FORMAT = 2
+"""From which on they are read; what runs had before a scenario could be run again."""
 
 SCRAPE_S = 1.0
 """From one sample of a metric to the next: what Prometheus is configured to."""
@@ -54,6 +57,15 @@ class Recording(msgspec.Struct, frozen=True):
     spans: list[Span]
     series: list[Series]
     queried: dict[str, list[Series]] = {}
+
+    def first_spans(self) -> dict[tuple[str, str], Span]:
+        """The first request that each service had in each trace, by trace and service."""
+        first: dict[tuple[str, str], Span] = {}
+        for span in self.spans:
+            place = (span.trace_id, span.service)
+            if span.kind == "server" and (place not in first or span.start_ns < first[place].start_ns):
+                first[place] = span
+        return first
 
     def spans_of(self, trace_ids: set[str], service: str) -> list[Span]:
         """The spans that a service has in some traces."""

@@ -26,13 +26,13 @@ import msgspec
 from brownout.cell import Fault
 from brownout.errors import FileError
 from brownout.faults import BlackHole, Killed, Latency, Outage, Terminated
-from brownout.history import Operation
-from brownout.promises.evidence import edge_of, phase, read, told
+from brownout.promises.evidence import edge_of
 from brownout.promises.promise import BrokenError, Name, NoEvidenceError, Stated, key
 from brownout.recording import Recording
 from brownout.scenario import Answered, Calls, Hold, Load, Messages, Put, Scenario, Select, Step, Wait
+from brownout.seen import Seen
 from brownout.topology import Topology
-from brownout.verdict import Figure, Verdict
+from brownout.verdict import Verdict
 
 __all__ = [
     "Script",
@@ -57,87 +57,6 @@ __all__ = [
     "terminated",
     "wait",
 ]
-
-
-class Seen:
-    """What was recorded, as a script asks for it.
-
-    Args:
-        recording: of the script's own run.
-    """
-
-    def __init__(self, recording: Recording) -> None:
-        self.recording = recording
-        self.figures: list[Figure] = []
-
-    def requests(self, name: str, to: str = "") -> list[Operation]:
-        """The requests of a phase.
-
-        Args:
-            name: the phase, as `load` or `calls` named it.
-            to: only those whose method and path begin so, such as ``POST /api/orders``.
-
-        Raises:
-            NoEvidenceError: there are none, or one has no end.
-        """
-        known = dict.fromkeys(one.invoked.action for one in self.recording.history.requests())
-        if name not in known:
-            raise NoEvidenceError(f"no requests in the phase {name!r}; there are {', '.join(known)}")
-        found = [one for one in phase(self.recording, name) if one.target.startswith(to)]
-        if not found:
-            raise NoEvidenceError(f"no requests to {to!r} in the phase {name!r}")
-        good = sum(one.ok for one in found)
-        self.figures.append(Figure(f"{name}{to and ' '}{to} answered 2xx", good, f"of {len(found)}"))
-        return found
-
-    def none_failed(self, name: str, to: str = "", *, within_s: float = 10.0) -> None:
-        """Make sure that every request of a phase succeeded, in time.
-
-        Raises:
-            BrokenError: one did not.
-        """
-        self.answered(name, to, statuses=range(200, 300), within_s=within_s)
-
-    def answered(self, name: str, to: str = "", *, statuses: range | set[int], within_s: float = 10.0) -> None:
-        """Make sure that every request of a phase was answered with one of some statuses, in time.
-
-        Raises:
-            BrokenError: one was not.
-        """
-        requests = self.requests(name, to)
-        if wrong := [one for one in requests if one.status not in statuses or one.duration_s > within_s]:
-            raise BrokenError(
-                f"{len(wrong)} of {len(requests)} requests in {name!r}; the first, {wrong[0].target}, was answered "
-                f"{told(wrong[0])} after {wrong[0].duration_s:.2f} s",
-                wrong,
-            )
-
-    def acknowledged(self, field: str, to: str) -> list[str]:
-        """A field of every 2xx answer to some requests, whatever the phase, but for those after the story's end.
-
-        Raises:
-            NoEvidenceError: there is none.
-        """
-        story = [one for one in self.recording.history.requests() if one.invoked.action != "after"]
-        asked = [one for one in story if one.target.startswith(to)]
-        found = [one for one in asked if one.ok]
-        bodies = [one.completed.detail.get("body") for one in found if one.completed]
-        values = [str(body[field]) for body in bodies if isinstance(body, dict) and field in body]
-        if not values:
-            raise NoEvidenceError(f"no answer to {to!r} has a field {field!r}")
-        self.figures.append(Figure(f"{to} acknowledged", len(values), f"of {len(asked)}"))
-        return values
-
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """What `select` or `messages` read under a name.
-
-        Raises:
-            NoEvidenceError: it was not read.
-        """
-        actor = "messages" if self.recording.history.operations("messages", name) else "select"
-        _, rows = read(self.recording, actor, name)
-        self.figures.append(Figure(name, len(rows), "rows"))
-        return rows
 
 
 Story: TypeAlias = Generator[tuple[Step, ...], Seen, None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from math import isinf
 
 import msgspec
 
@@ -19,18 +20,42 @@ class Ruling(StrEnum):
 _RANK = (Ruling.PASS, Ruling.INCONCLUSIVE, Ruling.FAIL)
 
 
-class Figure(msgspec.Struct, frozen=True):
-    """A measured number, and what it was held against."""
+class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A measured number, and what it was held against.
+
+    Attributes:
+        name: what was measured.
+        value: the number.
+        unit: its unit.
+        bound: what it was held against, in words.
+        interval: where a sample was taken, what it says of all there could be: the least and the most; infinite
+            where the sample shows no end.
+    """
 
     name: str
     value: float
     unit: str
     bound: str = ""
+    interval: tuple[float, float] | None = None
 
     def __str__(self) -> str:
-        number = f"{self.value:.0f}" if float(self.value).is_integer() else f"{self.value:.2f}"
-        text = f"{self.name} {number} {self.unit}".rstrip()
-        return f"{text} ({self.bound})" if self.bound else text
+        text = f"{self.name} {_number(self.value)} {self.unit}".rstrip()
+        told = [f"interval {_range(*self.interval)}"] if self.interval else []
+        told += [self.bound] if self.bound else []
+        return f"{text} ({'; '.join(told)})" if told else text
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.2f}"
+
+
+def _range(low: float, high: float) -> str:
+    """An interval in words; an end that is not shown is not told."""
+    if isinf(low) and isinf(high):
+        return "nothing"
+    if isinf(high):
+        return f"{_number(low)} or more"
+    return f"{_number(high)} or less" if isinf(low) else f"{_number(low)} to {_number(high)}"
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -44,6 +69,7 @@ class Verdict(msgspec.Struct, frozen=True):
         figures: what was measured.
         events: indexes into the history that bear the ruling out, the first offender first.
         traces: the traces of those events.
+        attempt: the time that the scenario was run, from 1, whose recording this is about.
     """
 
     promise: str
@@ -53,6 +79,7 @@ class Verdict(msgspec.Struct, frozen=True):
     figures: tuple[Figure, ...] = ()
     events: tuple[int, ...] = ()
     traces: tuple[str, ...] = ()
+    attempt: int = 1
 
 
 def overall(rulings: Iterable[Ruling]) -> Ruling:

@@ -1,4 +1,4 @@
-"""What the performances of promises share: simulated time, a breaker whose numbers may be wrong, a watched judge."""
+"""What performances of promises share: simulated time, any breaker, edges without faults, a watched judge."""
 
 import asyncio
 import builtins
@@ -7,15 +7,19 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from brownout import judge
+from brownout.cell import Canary, Toxic
+from brownout.cells.fake import FakeNetwork
 from brownout.promises.promise import Promise
 from brownout.recording import Recording
+from brownout.topology import Edge
 from brownout.verdict import Verdict
 
-__all__ = ["Breaker", "Simulated", "judged"]
+__all__ = ["Breaker", "Numb", "Simulated", "judged"]
 
 OUTSIDE = {
     builtins: ("open",),
@@ -126,3 +130,23 @@ class Breaker:
         if self.in_a_row:
             return self.row >= self.in_a_row
         return self.requests >= self.fewest and self.failed >= self.ratio * self.requests
+
+
+class Numb(FakeNetwork):
+    """Edges on which every fault is said to be in force, and is seen to be, while everything passes."""
+
+    def __init__(self, *edges: Edge, **how: Any) -> None:
+        super().__init__(*edges, **how)
+        self.said = FakeNetwork(*edges)
+
+    async def add_toxic(self, edge: Edge, toxic: Toxic) -> dict[str, Any]:
+        return await self.said.add_toxic(edge, toxic)
+
+    async def remove_toxic(self, edge: Edge, toxic: Toxic) -> None:
+        await self.said.remove_toxic(edge, toxic)
+
+    async def switch(self, edge: Edge, *, on: bool) -> dict[str, Any]:
+        return await self.said.switch(edge, on=on)
+
+    async def canary(self, edge: Edge, within_s: float) -> Canary:
+        return await self.said.canary(edge, within_s)

@@ -5,12 +5,13 @@ import resource
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from brownout.archive import Archive, open_run
 from brownout.errors import FileError
 from brownout.history import Outcome
-from brownout.recording import FORMAT, Recording, Series, Span
+from brownout.recording import FORMAT, OLDEST_FORMAT, Recording, Series, Span
 from brownout.verdict import Ruling, Verdict
 
 
@@ -41,6 +42,25 @@ def test_a_recording_is_read_back_as_it_was(archive: Archive) -> None:
     assert read.history.events == written.history.events
     assert (read.spans, read.series, read.cell) == (written.spans, written.series, written.cell)
     assert read.queried == written.queried
+
+
+def test_a_scenario_that_was_run_again_keeps_both_recordings(archive: Archive) -> None:
+    first = record(archive)
+    with archive.recorder("breaker", lambda: 7, attempt=2) as recorder:
+        recorder.note("engine", "clean")
+    archive.add_telemetry(msgspec.structs.replace(first, history=recorder.history, cell="breaker_2"), attempt=2)
+    with archive.recorder("breaker", lambda: 8, attempt=3) as recorder:
+        recorder.note("engine", "late")
+    read = list(open_run(archive.folder).recordings("breaker"))
+    assert [each and (each.cell, len(each.history)) for each in read] == [("breaker", 3), ("breaker_2", 1), None]
+    assert (archive.folder / "recordings" / "breaker.2" / "history.jsonl").exists()
+
+
+def test_a_run_of_the_format_before_is_read(archive: Archive) -> None:
+    page = archive.folder / "run.json"
+    page.write_text(page.read_text().replace(f'"format": {FORMAT}', f'"format": {OLDEST_FORMAT}'))
+    record(archive)
+    assert [each is not None for each in open_run(archive.folder).recordings("breaker")] == [True]
 
 
 def test_the_run_keeps_its_contract_topology_and_promises(archive: Archive) -> None:
@@ -79,7 +99,7 @@ def test_a_damaged_recording_is_refused(archive: Archive) -> None:
 def test_another_format_is_refused(archive: Archive) -> None:
     page = archive.folder / "run.json"
     page.write_text(page.read_text().replace(f'"format": {FORMAT}', '"format": 99'))
-    with pytest.raises(FileError, match=f"written in format 99, this version reads {FORMAT}"):
+    with pytest.raises(FileError, match=f"written in format 99, this version reads {OLDEST_FORMAT} to {FORMAT}"):
         open_run(archive.folder)
 
 

@@ -1,10 +1,11 @@
 """The standing checks on written recordings: each says in words why nothing can be ruled."""
 
+import msgspec
 import pytest
 
-from brownout.checks import missing_evidence, missing_recovery
-from brownout.history import Outcome
-from brownout.recording import Series
+from brownout.checks import excuse, missing_evidence, missing_recovery
+from brownout.history import History, Outcome
+from brownout.recording import Series, Span
 from brownout.written import Written
 
 FAULT = "outage of orders -> users"
@@ -35,6 +36,13 @@ def test_an_aborted_scenario_says_why(story: Written) -> None:
 
 def test_a_history_that_breaks_off_has_no_end(story: Written) -> None:
     assert missing_evidence(story.recording()) == ["the scenario has no end: nobody saw that the cell was left clean"]
+
+
+def test_a_history_that_lost_lines_has_a_gap(story: Written) -> None:
+    story.end()
+    whole = story.recording()
+    lost = msgspec.structs.replace(whole, history=History(whole.history.events[:4] + whole.history.events[5:]))
+    assert "the history has a gap: event 4 is missing" in missing_evidence(lost)
 
 
 def test_faults_left_in_the_cell_are_named(story: Written) -> None:
@@ -98,6 +106,70 @@ def test_a_harness_that_was_hardly_late_is_fit_to_measure(story: Written) -> Non
     story.note("engine", "late", late_s=0.25)
     story.end()
     assert missing_evidence(story.recording()) == []
+
+
+def host(story: Written, seconds: int, *, busy: float = 1.0, late: bool = True, stolen: float = 0.0) -> None:
+    for _ in range(seconds):
+        story.wait(0.5)
+        if late:
+            story.note("engine", "late", late_s=0.2)
+        story.wait(0.5)
+        story.note("engine", "host", sampled_s=1.0, busy=busy, stolen=stolen, waited_s=0.4)
+
+
+def test_a_host_that_was_starved_for_long_excuses(story: Written) -> None:
+    host(story, 11)
+    reason = "the machine was starved: for 11 s nothing of its processors was left, and the harness was late"
+    assert excuse(story.recording()) == reason
+
+
+@pytest.mark.parametrize(
+    "how", [{"busy": 0.9}, {"late": False}, {"stolen": 0.05, "busy": 0.95}], ids=["not full", "not late", "stolen from"]
+)
+def test_a_host_that_was_only_busy_excuses_nothing(story: Written, how: dict[str, float]) -> None:
+    host(story, 60, **how)
+    assert excuse(story.recording()) is None
+
+
+def test_starved_seconds_with_a_pause_between_them_excuse_nothing(story: Written) -> None:
+    for _ in range(5):
+        host(story, 8)
+        host(story, 1, busy=0.8)
+    assert excuse(story.recording()) is None
+
+
+def test_a_host_whose_time_went_elsewhere_excuses(story: Written) -> None:
+    host(story, 20, busy=0.7, late=False, stolen=0.3)
+    reason = "the machine was starved: 30 % of its processors' time was given to others"
+    assert excuse(story.recording()) == reason
+
+
+@pytest.mark.parametrize(("off_s", "told"), [(-3600.0, "3600.00 s"), (-0.2, "0.20 s"), (2.0, "1.99 s")])
+def test_services_with_another_time_are_no_evidence(story: Written, off_s: float, told: str) -> None:
+    story.end()
+    story.spans = [moved(span, off_s) for span in story.spans]
+    (reason,) = missing_evidence(story.recording())
+    assert reason.startswith(f"clocks differ by {told} or more")
+
+
+def test_clocks_may_differ_by_less_than_can_matter(story: Written) -> None:
+    story.end()
+    story.spans = [moved(span, -0.04) for span in story.spans]
+    assert missing_evidence(story.recording()) == []
+
+
+def test_what_a_service_does_after_the_answer_says_nothing_of_its_clock(story: Written) -> None:
+    trace_id = story.call("load", reaches=("orders",))
+    story.wait(5)
+    story.span(trace_id, "look up", service="users", kind="server")
+    story.span(trace_id, "send", service="orders", kind="consumer")
+    story.end()
+    assert missing_evidence(story.recording()) == []
+
+
+def moved(span: Span, by_s: float) -> Span:
+    times_ns = {"start_ns": span.start_ns + round(by_s * 1e9), "end_ns": span.end_ns + round(by_s * 1e9)}
+    return msgspec.structs.replace(span, **times_ns)
 
 
 def test_dropped_arrivals_are_load_that_was_not_offered(story: Written) -> None:

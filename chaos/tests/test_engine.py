@@ -387,3 +387,12 @@ async def test_a_harness_that_is_held_up_says_for_how_long() -> None:
 
 async def test_a_harness_that_kept_time_says_so() -> None:
     assert len(late_s(await perform(Wait(0.3)))) >= 1
+
+
+async def test_what_became_of_the_processors_time_is_noted_each_second() -> None:
+    recording = await perform(Wait(1.2))
+    (sample, *_) = recording.history.alone("engine", "host")
+    assert sample.detail["sampled_s"] >= 1
+    assert 0 <= sample.detail["stolen"] <= 1
+    assert 0 <= sample.detail["busy"] <= 1
+    assert sample.detail["waited_s"] >= 0

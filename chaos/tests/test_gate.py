@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,9 +27,9 @@ READY_S = 180
 LISTENS = "0A"
 
 
-def gate(runs: Path, *only: str) -> subprocess.Popen[str]:
+def gate(runs: Path, *only: str, more: Sequence[str] = ()) -> subprocess.Popen[str]:
     names = [word for name in only for word in ("--only", name)]
-    command = [*BROWNOUT, "gate", "--runs", str(runs), "--json", str(runs / "report.json"), *names]
+    command = [*BROWNOUT, "gate", "--runs", str(runs), "--json", str(runs / "report.json"), *names, *more]
     return subprocess.Popen(
         command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
@@ -157,3 +158,36 @@ def test_a_whole_run_is_judged_again_without_a_server(tmp_path: Path) -> None:
     assert again.returncode == 0
     assert "PASS: 1 of 1 promises kept" in again.stdout
     assert all(line in said for line in again.stdout.splitlines())
+
+
+UNSURE = """
+from brownout.promises.promise import NoEvidenceError
+from brownout.scripts import Story, calls, script, wait
+
+@script(steady="browse")
+def unsure() -> Story:
+    \"\"\"Nothing is known the first time.\"\"\"
+    seen = yield (calls("looking", "browse"), wait(3))
+    seen.none_failed("looking")
+    if not seen.recording.cell.endswith("_2"):
+        raise NoEvidenceError("the first time never counts")
+"""
+
+
+def test_what_is_inconclusive_is_run_again_in_the_same_world_and_judged_so_again(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "scenarios", tmp_path / "scenarios")
+    (tmp_path / "scenarios" / "unsure.py").write_text(UNSURE)
+    contract = str(tmp_path / "scenarios" / "contract.toml")
+    running = gate(tmp_path, "unsure", more=["--contract", contract, "--retry-inconclusive", "2"])
+    said, wrong = running.communicate(timeout=READY_S)
+    assert running.returncode == 0, said + wrong
+    told = "INCONCLUSIVE the 1st time: the first time never counts; PASS the 2nd: Nothing is known the first time."
+    (verdict,) = json.loads((tmp_path / "latest" / "verdicts.json").read_text())
+    assert verdict["reason"] == told
+    kept = sorted(path.name for path in (tmp_path / "latest" / "recordings").iterdir())
+    assert kept == ["unsure", "unsure.2"]
+    again = subprocess.run(
+        [*BROWNOUT, "judge", str(tmp_path / "latest")], cwd=ROOT, text=True, capture_output=True, check=False
+    )
+    assert again.returncode == 0
+    assert "PASS: 1 of 1 promises kept" in again.stdout

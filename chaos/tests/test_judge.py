@@ -28,8 +28,10 @@ class Fixed(msgspec.Struct, frozen=True):
         return Verdict(self.name, self.clause, self.ruling, "as it found")
 
 
-def run(*, well_after: bool = True, aborted: bool = False) -> Recording:
+def run(*, well_after: bool = True, aborted: bool = False, starved: bool = False) -> Recording:
     story = Written()
+    if starved:
+        story.note("engine", "host", sampled_s=20.0, busy=0.9, stolen=0.6, waited_s=0.0)
     story.steady("before")
     story.call("load", reaches=("orders",))
     if aborted:
@@ -59,6 +61,18 @@ def test_a_system_that_does_not_come_back_takes_a_pass_away() -> None:
 
 def test_a_system_that_does_not_come_back_does_not_excuse_a_broken_promise() -> None:
     assert judged(Fixed(Ruling.FAIL), run(well_after=False)).ruling is Ruling.FAIL
+
+
+def test_a_starved_host_takes_a_fail_away_and_says_what_was_seen() -> None:
+    verdict = judged(Fixed(Ruling.FAIL), run(starved=True))
+    assert verdict.ruling is Ruling.INCONCLUSIVE
+    assert verdict.reason == (
+        "the machine was starved: 60 % of its processors' time was given to others; it was seen that as it found"
+    )
+
+
+def test_a_starved_host_does_not_take_a_pass() -> None:
+    assert judged(Fixed(Ruling.PASS), run(starved=True)).ruling is Ruling.PASS
 
 
 def test_a_checker_that_crashes_is_inconclusive_and_says_so() -> None:

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from brownout.promises.consumer import ConsumerShutdown
-from brownout.promises.promise import WrongKeyError
+from brownout.promises.promise import Checked, WrongKeyError
+from brownout.recording import Recording
 from brownout.topology import parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.written import Written
@@ -42,6 +43,9 @@ class Run(msgspec.Struct, kw_only=True):
     lifted: bool = True
 
     def judged(self) -> Verdict:
+        return PROMISE.check(self.recorded())
+
+    def recorded(self) -> Recording:
         story = Written()
         story.steady("before")
         with story.fault(f"latency 500 ms on {SLOW}"):
@@ -57,13 +61,18 @@ class Run(msgspec.Struct, kw_only=True):
                 story.wait(2.5)
             story.wait(8)
         story.end()
-        return PROMISE.check(story.recording())
+        return story.recording()
 
     def handle(self, story: Written, trace: str, at_s: float) -> None:
         story.span(trace, "order.created process", service="notifications", kind="consumer")
         story.spans[-1] = msgspec.structs.replace(
             story.spans[-1], start_ns=round(at_s * 1e9), end_ns=round((at_s + 0.5) * 1e9)
         )
+
+
+def recorded(_: str, wrong: str = "") -> tuple[Checked, Recording]:
+    """A whole run, for what every kind is tested by; one whose handling is not slow is numb."""
+    return PROMISE, (Run(first_s=0.7) if wrong == "numb" else Run()).recorded()
 
 
 def test_a_consumer_that_finishes_what_is_at_hand_passes() -> None:

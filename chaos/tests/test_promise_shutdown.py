@@ -8,7 +8,8 @@ import pytest
 from brownout.faults import Latency, Terminated
 from brownout.history import Outcome
 from brownout.promises.promise import WrongKeyError
-from brownout.promises.shutdown import GracefulShutdown
+from brownout.promises.shutdown import GracefulShutdown, _refused
+from brownout.promises.timing import Timing
 from brownout.recording import Span
 from brownout.scenario import Hold, Load
 from brownout.topology import parse_topology
@@ -130,6 +131,15 @@ def test_what_was_sent_just_before_the_signal_and_not_connected_counts_as_later(
 def test_an_answer_that_the_service_is_unavailable_is_a_clean_refusal() -> None:
     verdict = Run(later={40: (503, "", ("users",))}).judged()
     assert verdict.ruling is Ruling.PASS, verdict.reason
+
+
+@pytest.mark.parametrize(("span_s", "clean"), [(0.004, True), (2.9, False)])
+def test_a_refusal_is_timed_by_its_own_span_and_not_by_a_busy_client(span_s: float, *, clean: bool) -> None:
+    story = Written()
+    trace_id = story.call("load", status=503, took_s=3.0, service="users")
+    story.spans.append(Span(trace_id, "a" * 16, "", "users", "GET", "server", 0, round(span_s * 1e9)))
+    recording = story.recording()
+    assert _refused(recording.history.requests()[0], Timing(recording)) is clean
 
 
 def test_a_connection_that_the_closing_listener_had_not_accepted_is_not_held_against_it() -> None:

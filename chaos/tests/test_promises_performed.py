@@ -30,7 +30,7 @@ from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
-from simulation import Breaker, Simulated, judged
+from simulation import Breaker, Numb, Simulated, judged
 
 ORDERS_USERS = Edge("orders", "users")
 ORDERS_POSTGRES = Edge("orders", "postgres")
@@ -62,6 +62,7 @@ class System:
 
     Args:
         cuts_after_s: after the signal, what users has in flight.
+        numb: no fault acts on an edge.
         hangs_up: users accepts what comes after the signal, and hangs up.
         rps: of users' limiter.
         deadline_s: of orders' calls.
@@ -73,6 +74,7 @@ class System:
         self,
         *,
         cuts_after_s: float = inf,
+        numb: bool = False,
         hangs_up: bool = False,
         rps: float = 5.0,
         deadline_s: float = 10.0,
@@ -81,7 +83,7 @@ class System:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.now_s = loop.time
-        self.network = Counted(ORDERS_USERS, ORDERS_POSTGRES, USERS_POSTGRES)
+        self.network = (NumbCounted if numb else Counted)(ORDERS_USERS, ORDERS_POSTGRES, USERS_POSTGRES)
         self.processes = Restarted(users=1, orders=1)
         self.spans: list[Span] = []
         # A fake's telemetry keeps a list that it is given, unless it is empty.
@@ -115,9 +117,10 @@ class System:
         outcome = Outcome.OK if status < 300 else Outcome.FAILED
         return Answer(outcome, {"status": status, "body": None}, Response(status))
 
-    def span(self, request: Request, service: str) -> None:
-        trace_id, now_ns = request.headers["traceparent"].split("-")[1], int(self.now_s() * 1e9)
-        self.spans.append(Span(trace_id, f"{len(self.spans):016x}", "", service, "x", "server", now_ns, now_ns))
+    def span(self, request: Request, service: str, begun_s: float | None = None) -> None:
+        trace_id, end_ns = request.headers["traceparent"].split("-")[1], int(self.now_s() * 1e9)
+        begun_ns = end_ns if begun_s is None else int(begun_s * 1e9)
+        self.spans.append(Span(trace_id, f"{len(self.spans):016x}", "", service, "x", "server", begun_ns, end_ns))
 
     async def order(self, request: Request, patience_s: float) -> int:
         self.span(request, "orders")
@@ -147,7 +150,12 @@ class System:
         return 504 if slow_s > deadline_s else 201
 
     async def limited(self, request: Request, patience_s: float) -> int:
-        self.span(request, "users")
+        begun_s = self.now_s()
+        status = await self.token(patience_s)
+        self.span(request, "users", begun_s)
+        return status
+
+    async def token(self, patience_s: float) -> int:
         self.free_s = max(self.free_s, self.now_s() - 5 / self.rps)
         wait_s = self.free_s + 1 / self.rps - self.now_s()
         if wait_s > patience_s:
@@ -208,6 +216,10 @@ class Counted(FakeNetwork):
         return sum(toxic.attributes.get("latency", 0) for toxic in self.toxics[edge]) / 1000
 
 
+class NumbCounted(Numb, Counted):
+    """The same, unmoved by faults."""
+
+
 def contract() -> Contract:
     return parse_contract(CONTRACT, "contract.toml", TOPOLOGY)
 
@@ -217,6 +229,10 @@ def promised(name: str) -> Stated:
 
 
 def performed(name: str, **wrong: Any) -> Verdict:
+    return judged(*recorded(name, **wrong))
+
+
+def recorded(name: str, **wrong: Any) -> tuple[Stated, Recording]:
     promise = promised(name)
     journeys = {known: requests_journey(requests) for known, requests in contract().journeys.items()}
 
@@ -227,7 +243,7 @@ def performed(name: str, **wrong: Any) -> Verdict:
         return await run(scenario, system.cell, journeys, system, recorder, deadline_header=TOPOLOGY.deadline_header)
 
     with asyncio.Runner(loop_factory=Simulated) as runner:
-        return judged(promise, runner.run(perform()))
+        return promise, runner.run(perform())
 
 
 @pytest.mark.parametrize(

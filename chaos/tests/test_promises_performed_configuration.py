@@ -11,14 +11,13 @@ from brownout.cells.fake import FakeCell, FakeConfiguration, FakeNetwork, FakePr
 from brownout.engine import run
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
-from brownout.judge import judged
 from brownout.promises.contract import parse_contract
-from brownout.promises.promise import trials
+from brownout.promises.promise import Checked, trials
 from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
-from simulation import Simulated
+from simulation import Simulated, judged
 
 USERS_CONSUL = Edge("users", "consul")
 TOPOLOGY = parse_topology(
@@ -129,7 +128,7 @@ class System:
         return Answer(Outcome.OK, {"status": 200, "body": body}, Response(200, body))
 
 
-def performed(name: str, **wrong: float) -> Verdict:
+def recorded(name: str, **wrong: float) -> tuple[Checked, Recording]:
     contract = parse_contract(CONTRACT, "contract.toml", TOPOLOGY)
     journeys = {known: requests_journey(requests) for known, requests in contract.journeys.items()}
     (trial,) = trials(contract.promises, TOPOLOGY, {name})
@@ -146,7 +145,11 @@ def performed(name: str, **wrong: float) -> Verdict:
             watch.cancel()
 
     with asyncio.Runner(loop_factory=Simulated) as runner:
-        return judged(trial.promises[0], runner.run(perform()))
+        return trial.promises[0], runner.run(perform())
+
+
+def performed(name: str, **wrong: float) -> Verdict:
+    return judged(*recorded(name, **wrong))
 
 
 @pytest.mark.parametrize("name", ["limit", "answer"])

@@ -14,12 +14,12 @@ from brownout.engine import run
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
 from brownout.promises.contract import parse_contract
-from brownout.promises.promise import trials
+from brownout.promises.promise import Checked, trials
 from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
-from simulation import Simulated, judged
+from simulation import Numb, Simulated, judged
 
 SHOP_STOCK = Edge("shop", "stock")
 SHOP_POSTGRES = Edge("shop", "postgres")
@@ -116,13 +116,18 @@ class Network(FakeNetwork):
         return {"upstream": 100 * now_s, "downstream": 900 if self.deaf and edge in self.cut else 200 * now_s}
 
 
+class NumbNetwork(Numb, Network):
+    """The same, unmoved by faults."""
+
+
 class System:
     """A shop that asks the instances of a stock in turn, behind a breaker; what it does wrong is told by name."""
 
     def __init__(self, wrong: str, stocks: int) -> None:
         self.wrong = wrong
         self.now_s = asyncio.get_running_loop().time
-        self.network = Network(SHOP_STOCK, SHOP_POSTGRES, SHOP_CONSUL, deaf=wrong == "deaf")
+        network = NumbNetwork if wrong == "numb" else Network
+        self.network = network(SHOP_STOCK, SHOP_POSTGRES, SHOP_CONSUL, deaf=wrong == "deaf")
         self.processes = FakeProcesses(shop=1, stock=stocks)
         self.spans = [Span("0" * 32, "0" * 16, "", "shop", "start", "internal", 0, 0)]
         telemetry = FakeTelemetry(self.spans, [Series({"__name__": "up"}, [(0.0, 1.0)])])
@@ -143,11 +148,12 @@ class System:
         outcome = Outcome.OK if status == 200 else Outcome.FAILED
         return Answer(outcome, {"status": status, "body": body}, Response(status, body))
 
-    def span(self, request: Request, service: str, instance: int = 0) -> None:
+    def span(self, request: Request, service: str, instance: int = 0, lasting_s: float = 0.0) -> None:
         trace_id, now_ns = request.headers["traceparent"].split("-")[1], int(self.now_s() * 1e9)
         named = {"service.instance.id": f"{service}-{instance}"}
+        begun_ns = now_ns - int(lasting_s * 1e9)
         span_id = f"{len(self.spans):016x}"
-        self.spans.append(Span(trace_id, span_id, "", service, "x", "server", now_ns, now_ns, named))
+        self.spans.append(Span(trace_id, span_id, "", service, "x", "server", begun_ns, now_ns, named))
 
     async def over(self, edge: Edge) -> bool:
         """Go over an edge: whether it is there, after the latency that is on it."""
@@ -197,9 +203,9 @@ class System:
         return 200 if good and not hangs else 500
 
     async def about(self, request: Request) -> int:
-        self.span(request, "shop")
-        if self.wrong == "waits" and SHOP_POSTGRES in self.network.off:
-            await asyncio.sleep(5)
+        waits_s = 5.0 if self.wrong == "waits" and SHOP_POSTGRES in self.network.off else 0.0
+        await asyncio.sleep(waits_s)
+        self.span(request, "shop", lasting_s=waits_s)
         return 200
 
     async def health(self, _: Request) -> int:
@@ -207,6 +213,10 @@ class System:
 
 
 def performed(name: str, wrong: str = "") -> Verdict:
+    return judged(*recorded(name, wrong))
+
+
+def recorded(name: str, wrong: str = "") -> tuple[Checked, Recording]:
     contract = parse_contract(CONTRACT, "contract.toml", TOPOLOGY)
     journeys = {known: requests_journey(requests) for known, requests in contract.journeys.items()}
     (trial,) = trials(contract.promises, TOPOLOGY, {name})
@@ -217,7 +227,7 @@ def performed(name: str, wrong: str = "") -> Verdict:
         return await run(trial.scenario, system.cell, journeys, system, recorder)
 
     with asyncio.Runner(loop_factory=Simulated) as runner:
-        return judged(trial.promises[0], runner.run(perform()))
+        return trial.promises[0], runner.run(perform())
 
 
 @pytest.mark.parametrize("name", ["mild", "isolation", "recovery", "discovery"])

@@ -13,12 +13,12 @@ from brownout.engine import run
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
 from brownout.promises.contract import parse_contract
-from brownout.promises.promise import trials
+from brownout.promises.promise import Checked, trials
 from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.workload.driver import Answer
-from simulation import Simulated, judged
+from simulation import Numb, Simulated, judged
 
 ORDERS_KAFKA = Edge("orders", "kafka")
 SQL = "SELECT order_id FROM notifications"
@@ -86,7 +86,7 @@ class System:
     def __init__(self, wrong: str) -> None:
         self.wrong = wrong
         self.now_s = asyncio.get_running_loop().time
-        self.network = FakeNetwork(ORDERS_KAFKA)
+        self.network = Numb(ORDERS_KAFKA) if wrong == "numb" else FakeNetwork(ORDERS_KAFKA)
         self.spans = [Span("0" * 32, "0" * 16, "", "orders", "start", "internal", 0, 0)]
         self.depth = Series({"__name__": "outbox_depth"}, [])
         self.handled: list[dict[str, Any]] = []
@@ -143,6 +143,10 @@ class System:
 
 
 def performed(name: str, wrong: str = "") -> Verdict:
+    return judged(*recorded(name, wrong))
+
+
+def recorded(name: str, wrong: str = "") -> tuple[Checked, Recording]:
     contract = parse_contract(CONTRACT, "contract.toml", TOPOLOGY)
     journeys = {known: requests_journey(requests) for known, requests in contract.journeys.items()}
     (trial,) = trials(contract.promises, TOPOLOGY, {name})
@@ -153,7 +157,7 @@ def performed(name: str, wrong: str = "") -> Verdict:
         return await run(trial.scenario, system.cell, journeys, system, recorder)
 
     with asyncio.Runner(loop_factory=Simulated) as runner:
-        return judged(trial.promises[0], runner.run(perform()))
+        return trial.promises[0], runner.run(perform())
 
 
 @pytest.mark.parametrize("name", ["events", "outbox", "tracing"])

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from brownout.errors import FileError
+from brownout.promises.promise import BrokenError, NoEvidenceError
 from brownout.recording import Recording
 from brownout.scenario import Hold, Wait
-from brownout.scripts import Story, hold, load, outage, script, script_files, scripts_in, wait
+from brownout.scripts import Seen, Story, hold, load, outage, script, script_files, scripts_in, wait
 from brownout.suite import fitted_scripts
 from brownout.topology import parse_topology, read_topology
 from brownout.verdict import Ruling
@@ -83,6 +84,47 @@ def test_a_story_that_does_not_hold_says_why(recording: Recording, ruling: Rulin
     verdict = everybody_is_served.check(recording)
     assert verdict.ruling is ruling
     assert reason in verdict.reason
+
+
+def looked(requests: int, failed: int = 0, slow: int = 0) -> Seen:
+    story = Written()
+    for number in range(requests):
+        status, took_s = (503, 0.001) if number < failed else (201, 2.0 if number < failed + slow else 0.1)
+        story.call("buying", actor="load", status=status, took_s=took_s)
+    return Seen(story.recording())
+
+
+def test_a_share_that_clearly_keeps_its_bound_holds_and_is_told_with_its_interval() -> None:
+    seen = looked(200, failed=1)
+    seen.share_failed("buying", at_most=0.05)
+    assert str(seen.figures[-1]) == "buying requests failed 0.50 % of 200 (interval 0.00 to 3.66; at most 5 %)"
+
+
+def test_a_share_that_clearly_breaks_its_bound_is_broken() -> None:
+    with pytest.raises(BrokenError, match="40 of 200 buying requests failed, at most 5 % may"):
+        looked(200, failed=40).share_failed("buying", at_most=0.05)
+
+
+def test_a_share_at_its_bound_is_not_known() -> None:
+    with pytest.raises(NoEvidenceError, match="too near to the bound"):
+        looked(200, failed=10).share_failed("buying", at_most=0.05)
+
+
+def test_a_percentile_holds_when_the_sample_shows_it() -> None:
+    seen = looked(1000, slow=1)
+    seen.p99("buying", at_most_s=1.0)
+    seen.quantile("buying", of=0.5, at_most_s=1.0)
+    assert str(seen.figures[1]).startswith("buying p99 0.10 s (interval 0.10 to ")
+
+
+def test_a_request_that_failed_at_once_does_not_make_a_percentile_better() -> None:
+    with pytest.raises(BrokenError, match="buying p90 inf s"):
+        looked(200, failed=100).quantile("buying", of=0.9, at_most_s=1.0)
+
+
+def test_a_percentile_of_few_requests_says_how_many_would_show_it() -> None:
+    with pytest.raises(NoEvidenceError, match="about 528 like them would decide"):
+        looked(50).p99("buying", at_most_s=1.0)
 
 
 def test_a_story_that_looks_at_nothing_shows_nothing() -> None:

@@ -8,7 +8,11 @@ __all__ = ["check"]
 
 
 def check(recording: Recording) -> str | None:
-    """What is wrong with the first fault that did not go as it should; None when all did."""
+    """What is wrong with the first fault that did not go as it should; None when all did.
+
+    Never the system's doing, with one exception that it can have: a process that was told to end and does not. That is
+    a promise of its own (`graceful-shutdown`), whose fault bites by having sent the signal.
+    """
     for window in windows(recording.history):
         if wrong := _wrong(window):
             return f"{window.fault} {wrong}"

@@ -14,7 +14,11 @@ LATE_SHARE = 0.01
 
 
 def check(recording: Recording) -> str | None:
-    """How much was late or dropped when it was too much; None when the load was offered as it should."""
+    """How much was late or dropped when it was too much; None when the load was offered as it should.
+
+    Never the system's doing: the load is open, and waits for nobody. All requests are counted, none is a sample of
+    others, so the share is what it is and has no interval.
+    """
     sent = [*recording.history.requests(), *recording.history.operations("watch")]
     requests = [one for one in sent if "due_ns" in one.invoked.detail]
     late = [one for one in requests if _lateness_s(one) > LATE_S]

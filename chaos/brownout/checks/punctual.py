@@ -10,7 +10,10 @@ request's own lateness, and leave a tenth of their samples to a busy machine."""
 
 
 def check(recording: Recording) -> str | None:
-    """How long the harness was held up when that was too long; None when it kept time."""
+    """How long the harness was held up when that was too long; None when it kept time.
+
+    Never the system's doing. Every hold-up counts, for one can be in the midst of what is judged.
+    """
     late_s = max((event.detail["late_s"] for event in recording.history.alone("engine", "late")), default=0.0)
     if late_s <= LATE_S:
         return None

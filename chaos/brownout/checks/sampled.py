@@ -11,7 +11,11 @@ STEADY_PHASES = frozenset({"arrange", "before", "after"})
 
 
 def check(recording: Recording) -> str | None:
-    """What is missing; None when everything is there."""
+    """What is missing; None when everything is there.
+
+    Never held against the system here, though it may be its doing: whether traces hold together is promised by
+    `tracing`, and what metrics say by `metric`. All requests are counted, none is a sample of others.
+    """
     requests = recording.history.requests()
     under_test = [one for one in requests if one.invoked.action not in STEADY_PHASES]
     asked = recording.history.operations("watch")

@@ -10,7 +10,10 @@ IN_A_ROW = 3
 
 
 def check_before(recording: Recording) -> str | None:
-    """How the system was unwell before anything was done to it; None when it was well."""
+    """How the system was unwell before anything was done to it; None when it was well.
+
+    It may be the system's doing, but shows nothing about how it takes a fault.
+    """
     calls = recording.history.requests("before")
     good = [call for call in calls if call.ok]
     if len(calls) >= IN_A_ROW and len(good) == len(calls):
@@ -19,7 +22,11 @@ def check_before(recording: Recording) -> str | None:
 
 
 def check_after(recording: Recording) -> str | None:
-    """How the system is unwell after everything was lifted; None when it is well again."""
+    """How the system is unwell after everything was lifted; None when it is well again.
+
+    It may be the system's doing: so it takes a PASS, and leaves a FAIL. Who promises to be back is held to that by
+    `recovery`.
+    """
     calls = recording.history.requests("after")
     row = _last_in_a_row(calls)
     if row >= IN_A_ROW:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from brownout.faults import Latency, Outage, Terminated
 from brownout.history import Operation
 from brownout.promises.evidence import (
-    at_once,
     edge_of,
     entered_at,
     phase,
@@ -16,6 +15,7 @@ from brownout.promises.evidence import (
 )
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
 from brownout.promises.stages import carried_bytes, failures, in_one_window, passed, within_window
+from brownout.promises.timing import SIDE, at_once
 from brownout.promises.trips import Trips
 from brownout.recording import Recording
 from brownout.scenario import Bytes, Calls, Hold, Scenario, Step, Wait, Watch
@@ -118,7 +118,7 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
 
     def _open_steps(self, edge: Edge, health: str) -> tuple[Step, ...]:
         """Calls on the healthy edge until shortly before it may be half-open, between two counts of bytes."""
-        side = Watch("side", edge.service, health, every_s=1.0, aside=True)
+        side = Watch(SIDE, edge.service, health, every_s=1.0, aside=True)
         calls = (
             self._calls("open", self._open_calls, every_s=1.0),
             Wait(self.open_s - MARGIN_S, since="trip"),
@@ -140,7 +140,7 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
         below = self._not_below(recording, edge)
         trip = failures(recording, edge, "trip", self.trips.requests)
         in_one_window(recording, trip, self.trips.interval_s)
-        slowest, last = self._open(recording, edge, trip)
+        refusals, last = self._open(recording, edge, trip)
         self._half_open(recording, edge, trip[-1])
         self._closed(recording, edge)
         again = self._again(recording, edge)
@@ -150,7 +150,7 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
             f"{seconds(trip[-1].sent_ns, last.sent_ns):.1f} s while nothing reached {edge.service}, "
             f"half-open let {self.half_open_requests} of {trial} pass, closed{again}",
             Figure("refused", calls, "calls", f"all of {calls}"),
-            slowest,
+            *refusals,
             Figure("half-open let pass", self.half_open_requests, "calls", f"exactly {self.half_open_requests}"),
         )
 
@@ -181,7 +181,7 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
             [refused],
         )
 
-    def _open(self, recording: Recording, edge: Edge, trip: list[Operation]) -> tuple[Figure, Operation]:
+    def _open(self, recording: Recording, edge: Edge, trip: list[Operation]) -> tuple[tuple[Figure, ...], Operation]:
         """While it is open every call is refused, and none reaches the callee, which answers others meanwhile."""
         calls = phase(recording, "open", self._open_calls) + phase(recording, "open: last", 1)
         end_ns = trip[-1].sent_ns + int(self.open_s * 1e9)
@@ -195,7 +195,7 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
         if len(seen_by_caller) < len(calls):
             raise NoEvidenceError(f"{len(calls) - len(seen_by_caller)} refused calls have no span of {edge.caller}")
         self._nothing_reached(recording, edge, trip, calls)
-        return at_once(calls, REFUSED_WITHIN_S), calls[-1]
+        return at_once(recording, calls, REFUSED_WITHIN_S), calls[-1]
 
     def _nothing_reached(self, recording: Recording, edge: Edge, trip: list[Operation], calls: list[Operation]) -> None:
         """Both counts have to say so: spans of the callee, and bytes on the edge."""
@@ -224,7 +224,7 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
         return BrokenError(f"call {number} {did} {after_s:.1f} s after the trip, promised {self.open_s:g} s", [first])
 
     def _side_answered(self, recording: Recording, edge: Edge, calls: Sequence[Operation]) -> None:
-        answers = [one for one in recording.history.operations("watch", "side") if one.completed is not None]
+        answers = [one for one in recording.history.operations("watch", SIDE) if one.completed is not None]
         if not answers:
             raise NoEvidenceError(f"nobody asked {edge.service} on the side while it was open")
         if silent := [answer for answer in answers if not answer.ok]:

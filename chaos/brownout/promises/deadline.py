@@ -8,6 +8,7 @@ from brownout.faults import Latency
 from brownout.history import Operation
 from brownout.promises.evidence import edge_of, entered_at, phase, requests_at, seconds, told, whole_window
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, Status, key
+from brownout.promises.timing import Timing
 from brownout.recording import Recording
 from brownout.scenario import Calls, Hold, Load, Scenario, Step, Wait
 from brownout.topology import Edge, Topology
@@ -109,7 +110,9 @@ class Deadline(Stated, frozen=True, kw_only=True, tag="deadline"):
             raise NoEvidenceError(f"no call was slowed by {self.latency_ms} ms on {edge}: the journey does not use it")
         if self.trips_for_s:
             calls = [call for call in calls if not self._refused(call, calls[0])]
-        if wrong := next((call for call in calls if not self._as_promised(call)), None):
+        otherwise = [call for call in calls if call.status != self.status or self._too_soon(call)]
+        latest_s = self.ends_after_s + self.tolerance_s
+        for wrong in otherwise or Timing(recording).late(calls, latest_s):
             raise BrokenError(
                 f"call {calls.index(wrong) + 1} ended with {told(wrong)} after {wrong.duration_s:.2f} s, "
                 f"promised {self.status} after {self.ends_after_s:g} s",
@@ -118,13 +121,13 @@ class Deadline(Stated, frozen=True, kw_only=True, tag="deadline"):
             )
         return calls
 
-    def _as_promised(self, call: Operation) -> bool:
-        return call.status == self.status and abs(call.duration_s - self.ends_after_s) <= self.tolerance_s
+    def _too_soon(self, call: Operation) -> bool:
+        return call.duration_s < self.ends_after_s - self.tolerance_s
 
     def _refused(self, call: Operation, first: Operation) -> bool:
         """Sent when results were in, failed, and too soon to have waited for the callee."""
         known = call.sent_ns > (first.answered_ns or call.sent_ns)
-        return known and not call.ok and call.duration_s < self.ends_after_s - self.tolerance_s
+        return known and not call.ok and self._too_soon(call)
 
     def _afterwards(self, recording: Recording, edge: Edge) -> None:
         calls = phase(recording, "afterwards", AFTERWARDS)

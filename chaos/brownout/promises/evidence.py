@@ -1,17 +1,15 @@
 """Reading a recording for what a promise needs; where it is not there, there is no evidence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from brownout.history import Operation
-from brownout.promises.promise import BrokenError, NoEvidenceError
+from brownout.promises.promise import NoEvidenceError
 from brownout.recording import Recording
 from brownout.topology import Edge
-from brownout.verdict import Figure
 from brownout.windows import Window, windows
 
 __all__ = [
-    "at_once",
     "edge_of",
     "entered_at",
     "phase",
@@ -23,9 +21,6 @@ __all__ = [
     "traces_at",
     "whole_window",
 ]
-
-SLOW_SHARE = 0.1
-"""So many of some calls may be late before that is held against the system, and not against a busy machine."""
 
 
 def edge_of(text: str) -> Edge:
@@ -49,7 +44,7 @@ def phase(recording: Recording, name: str, count: int | None = None) -> list[Ope
     """The requests of a phase.
 
     Raises:
-        NoEvidenceError: there are none, not ``count`` of them, or one has no end.
+        NoEvidenceError: there are none, not ``count`` of them, or one, or the phase itself, has no end.
     """
     operations = recording.history.requests(name)
     if not operations:
@@ -60,6 +55,8 @@ def phase(recording: Recording, name: str, count: int | None = None) -> list[Ope
         )
     if any(operation.completed is None for operation in operations):
         raise NoEvidenceError(f"a request in the phase {name!r} has no end")
+    if any(step.completed is None for step in recording.history.operations("step", name)):
+        raise NoEvidenceError(f"the phase {name!r} has no end")
     return operations
 
 
@@ -112,19 +109,3 @@ def whole_window(recording: Recording, fault: str) -> Window:
     if len(found) != 1:
         raise NoEvidenceError(f"{fault} was in force {len(found)} times instead of once")
     return found[0]
-
-
-def at_once(refused: Sequence[Operation], within_s: float) -> Figure:
-    """Make sure that refusals came at once; returns the slowest.
-
-    One in ten may be slower: on a busy machine it is the client that is late.
-
-    Raises:
-        BrokenError: more were slower.
-    """
-    slow = [operation for operation in refused if operation.duration_s > within_s]
-    slowest = Figure("slowest refusal", max(one.duration_s for one in refused), "s", f"at once: {within_s:g} s")
-    if len(slow) > SLOW_SHARE * len(refused):
-        reason = f"{len(slow)} of {len(refused)} refusals took more than {within_s:g} s, promised at once"
-        raise BrokenError(reason, slow, [slowest])
-    return slowest

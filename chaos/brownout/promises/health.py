@@ -11,6 +11,7 @@ from brownout.faults import BlackHole, Killed, Outage
 from brownout.history import Operation, Outcome
 from brownout.promises.evidence import edge_of, seconds
 from brownout.promises.promise import BrokenError, NoEvidenceError, Positive, Stated, Status, key
+from brownout.promises.timing import Timing
 from brownout.recording import Recording
 from brownout.scenario import Hold, Scenario, Seen, Step, Wait, Watch, contains
 from brownout.topology import Topology
@@ -126,7 +127,7 @@ class Health(Stated, frozen=True, kw_only=True, tag="health"):
         answers = [one for one in recording.history.operations("watch", WATCH) if one.completed is not None]
         if not answers:
             raise NoEvidenceError(f"{self.service} was never asked how it is")
-        slowest = self._in_time(answers)
+        slowest = self._in_time(recording, answers)
         held = list(self._held(recording))
         begins = [min(window.perhaps_ns[0] for window in together) for together in held]
         before = [answer for answer in answers if (answer.answered_ns or 0) < begins[0]]
@@ -139,11 +140,10 @@ class Health(Stated, frozen=True, kw_only=True, tag="health"):
         count = len(self.conditions)
         return self.kept(f"the promised answer in {count} of {count} conditions, healthy again after each", *figures)
 
-    def _in_time(self, answers: list[Operation]) -> Figure:
+    def _in_time(self, recording: Recording, answers: list[Operation]) -> Figure:
         slowest = max(answers, key=lambda answer: answer.duration_s)
         figure = Figure("slowest answer", slowest.duration_s, "s", f"at most {self.answers_within_s:g} s")
-        late = [answer for answer in answers if answer.duration_s > self.answers_within_s]
-        if late:
+        if late := Timing(recording).late(answers, self.answers_within_s):
             raise BrokenError(
                 f"{self.service} took {late[0].duration_s:.1f} s to say how it is, "
                 f"promised {self.answers_within_s:g} s whatever is broken",

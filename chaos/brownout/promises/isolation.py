@@ -10,6 +10,7 @@ from brownout.faults import Outage
 from brownout.history import Operation
 from brownout.promises.evidence import edge_of, entered_at, phase, seconds, told, whole_window
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
+from brownout.promises.timing import Timing
 from brownout.recording import Recording
 from brownout.scenario import Calls, Hold, Scenario, Step, Wait
 from brownout.topology import Edge, Topology
@@ -95,7 +96,7 @@ class Isolation(Stated, frozen=True, kw_only=True, tag="isolation"):
         spared: list[Operation] = []
         for journey in case.spares:
             calls = phase(recording, _spared(case, journey))
-            self._goes_on(edge, journey, calls)
+            self._goes_on(recording, edge, journey, calls)
             if len(calls) < self.calls:
                 raise NoEvidenceError(f"only {len(calls)} requests of {journey} during the outage of {edge}")
             spared += calls
@@ -104,12 +105,13 @@ class Isolation(Stated, frozen=True, kw_only=True, tag="isolation"):
         self._again(recording, case)
         return spared
 
-    def _goes_on(self, edge: Edge, journey: str, calls: list[Operation]) -> None:
+    def _goes_on(self, recording: Recording, edge: Edge, journey: str, calls: list[Operation]) -> None:
+        """None may fail, and none be late: every single one counts."""
         if lost := [call for call in calls if not call.ok]:
             raise BrokenError(
                 f"{edge} cut: {journey} ended with {told(lost[0])}, promised to go on without the edge", lost
             )
-        if late := [call for call in calls if call.duration_s > self.within_s]:
+        if late := Timing(recording).late(calls, self.within_s):
             raise BrokenError(
                 f"{edge} cut: {journey} took {late[0].duration_s:.1f} s, promised {self.within_s:g} s without the edge",
                 late,

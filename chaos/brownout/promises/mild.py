@@ -9,6 +9,7 @@ from brownout.history import Operation
 from brownout.promises.evidence import edge_of, phase, seconds, told, whole_window
 from brownout.promises.health import Said
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
+from brownout.promises.timing import Timing
 from brownout.recording import Recording
 from brownout.scenario import Calls, Hold, Load, Scenario, Step, Wait, Watch
 from brownout.topology import Edge, Topology
@@ -94,7 +95,7 @@ class MildTrouble(Stated, frozen=True, kw_only=True, tag="mild-trouble"):
         held = {edge: self._window(recording, edge) for edge in self._slow_edges(recording)}
         requests = [one for edge in held for one in self._unharmed(recording, edge)]
         for journey in dict.fromkeys(map(self._journey, held)):
-            self._all_well(phase(recording, _afterwards(journey)), "after the last latency")
+            self._all_well(recording, phase(recording, _afterwards(journey)), "after the last latency")
         answers = _well(recording, held, self.health) if self.health else 0
         for edge, window in held.items():
             self._was_slow(recording, edge, window)
@@ -120,13 +121,13 @@ class MildTrouble(Stated, frozen=True, kw_only=True, tag="mild-trouble"):
 
     def _unharmed(self, recording: Recording, edge: Edge) -> list[Operation]:
         requests = phase(recording, _phase(edge))
-        self._all_well(requests, f"{self.latency_ms} ms of latency on {edge}")
+        self._all_well(recording, requests, f"{self.latency_ms} ms of latency on {edge}")
         return requests
 
-    def _all_well(self, requests: list[Operation], when: str) -> None:
-        for harmed in requests:
-            if harmed.ok and harmed.duration_s <= self.within_s:
-                continue
+    def _all_well(self, recording: Recording, requests: list[Operation], when: str) -> None:
+        """None may fail, and none be late: every single one counts."""
+        lost = [one for one in requests if not one.ok]
+        for harmed in lost or Timing(recording).late(requests, self.within_s):
             asked = " ".join(str(harmed.invoked.detail.get(word, "?")) for word in ("service", "method", "path"))
             raise BrokenError(
                 f"{when}: {asked} ended with {told(harmed)} after {harmed.duration_s:.1f} s, "

@@ -73,7 +73,16 @@ def key(name: str) -> Iterator[None]:
 
 
 class NoEvidenceError(Exception):
-    """The recording does not show whether the promise was kept; the message says what is missing."""
+    """The recording does not show whether the promise was kept.
+
+    Args:
+        reason: what is missing.
+        figures: what was measured.
+    """
+
+    def __init__(self, reason: str, figures: Iterable[Figure] = ()) -> None:
+        super().__init__(reason)
+        self.figures = tuple(figures)
 
 
 class BrokenError(Exception):
@@ -128,7 +137,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbi
         try:
             return self.examine(recording)
         except NoEvidenceError as gap:
-            return self.unshown(str(gap))
+            return self.unshown(str(gap), *gap.figures)
         except BrokenError as breach:
             return self._broken(breach)
 
@@ -136,9 +145,9 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbi
         """The promise was kept."""
         return Verdict(self.name, self.clause, Ruling.PASS, reason, figures)
 
-    def unshown(self, reason: str) -> Verdict:
+    def unshown(self, reason: str, *figures: Figure) -> Verdict:
         """Nobody knows whether it was kept."""
-        return Verdict(self.name, self.clause, Ruling.INCONCLUSIVE, reason)
+        return Verdict(self.name, self.clause, Ruling.INCONCLUSIVE, reason, figures)
 
     def _broken(self, breach: BrokenError) -> Verdict:
         ends = [(operation.completed or operation.invoked).index for operation in breach.offenders]

@@ -6,8 +6,9 @@ from statistics import median
 import msgspec
 
 from brownout.history import Operation
-from brownout.promises.evidence import at_once, edge_of, entered_at, phase, seconds, told
+from brownout.promises.evidence import edge_of, entered_at, phase, seconds, told
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, Status, key
+from brownout.promises.timing import Timing, at_once
 from brownout.recording import Recording
 from brownout.scenario import Calls, Hold, Load, Scenario, Wait
 from brownout.topology import Topology
@@ -26,7 +27,8 @@ ROUNDING = 1e-6
 """Calls; what seconds as floating-point numbers may be off by."""
 
 LEAST_SHARE = 0.8
-"""Of what bucket and rate grant under load, at least this passes; the rest is for the edges of the time counted."""
+"""Of what bucket and rate grant under load, at least this passes; the rest is for the edges of the time counted. A
+bucket draws no lots: this is a count, and no sample of one."""
 
 MISSING = 0.8
 """Tokens by which a bucket is surely short."""
@@ -144,18 +146,18 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         excess = self._never_more(recording)
         refused = [call for call in (*burst, *patient, *load) if call.status == self.status]
         self._known_ends([*burst, *patient, *load])
-        self._not_too_patient([*burst, *load])
+        self._not_too_patient(recording, [*burst, *load])
         if not refused:
             raise NoEvidenceError("no call was refused: nothing asked for more than the limit grants")
-        slowest = at_once([call for call in (*burst, *load) if not call.ok], LOAD_DEADLINE_MS / 2000)
-        longest = self._served(patient)
-        self._none_missing(patient)
+        refusals = at_once(recording, [call for call in (*burst, *load) if not call.ok], LOAD_DEADLINE_MS / 2000)
+        longest = self._served(recording, patient)
+        self._none_missing(recording, patient)
         least = (self._not_stingy("burst", burst), self._not_stingy("load", load))
         return self.kept(
             f"never more than {self.burst} + {self.rps:g}/s: of {len(burst) + len(load)} calls above the limit "
             f"{len(refused)} were refused at once with {self.status}, all {len(patient)} patient ones served",
             Figure("closest window passed", excess.passed, f"calls in {excess.seconds:.2f} s", self._granted(excess)),
-            slowest,
+            *refusals,
             longest,
             *least,
         )
@@ -181,19 +183,18 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
                 f"a call ended with {told(wrong)}, promised an answer or a refusal with {self.status}", [wrong]
             )
 
-    def _not_too_patient(self, calls: list[Operation]) -> None:
+    def _not_too_patient(self, recording: Recording, calls: list[Operation]) -> None:
         """A call whose token comes after its deadline is refused at once: none is served long after it."""
-        deadlines_s = {"burst": BURST_DEADLINE_MS / 1000, "load": LOAD_DEADLINE_MS / 1000}
-        late = [call for call in calls if call.duration_s > deadlines_s[call.invoked.action] + SERVED_MARGIN_S]
-        if late:
-            deadline_s = deadlines_s[late[0].invoked.action]
-            raise BrokenError(
-                f"a call with {deadline_s:g} s left ended with {told(late[0])} after {late[0].duration_s:.1f} s, "
-                f"promised to be refused at once where its token comes later",
-                late,
-            )
+        for name, deadline_ms in (("burst", BURST_DEADLINE_MS), ("load", LOAD_DEADLINE_MS)):
+            asked = [call for call in calls if call.invoked.action == name]
+            if late := Timing(recording).late(asked, deadline_ms / 1000 + SERVED_MARGIN_S):
+                raise BrokenError(
+                    f"a call with {deadline_ms / 1000:g} s left ended with {told(late[0])} after "
+                    f"{late[0].duration_s:.1f} s, promised to be refused at once where its token comes later",
+                    late,
+                )
 
-    def _served(self, patient: list[Operation]) -> Figure:
+    def _served(self, recording: Recording, patient: list[Operation]) -> Figure:
         """All of them, and the last one when the rate grants it."""
         wait_s = (len(patient) - self.burst) / self.rps
         if lost := [call for call in patient if not call.ok]:
@@ -206,16 +207,16 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         figure = Figure(
             "longest patient call", longest.duration_s, "s", f"at most {wait_s:.1f} + {SERVED_MARGIN_S:g} s"
         )
-        if longest.duration_s > wait_s + SERVED_MARGIN_S:
+        if late := Timing(recording).late(patient, wait_s + SERVED_MARGIN_S):
             raise BrokenError(
                 f"{len(patient)} calls at once took {longest.duration_s:.1f} s, "
                 f"the limit grants them within {wait_s:.1f} s",
-                [longest],
+                late,
                 [figure],
             )
         return figure
 
-    def _none_missing(self, patient: list[Operation]) -> None:
+    def _none_missing(self, recording: Recording, patient: list[Operation]) -> None:
         """A full bucket holds as many tokens as promised: with one less every call that waits, waits for one more.
 
         By the median of their waits, and against that of the calls that have no wait: so a busy machine, or a pause of
@@ -225,7 +226,8 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
             BrokenError: one is missing.
             NoEvidenceError: the waits are too uneven to tell.
         """
-        took = sorted(call.duration_s for call in patient)
+        timing = Timing(recording)
+        took = sorted(timing.took(call).least_s for call in patient)
         over = [took[number] - (number + 1 - self.burst) / self.rps for number in range(self.burst, len(took))]
         missing = (median(over) - median(took[: max(1, self.burst - 1)])) * self.rps
         if missing > MISSING:

@@ -9,6 +9,7 @@ from brownout.faults import Latency, Terminated
 from brownout.history import Operation, Outcome
 from brownout.promises.evidence import edge_of, entered_at, phase, seconds, told, traces, traces_at, whole_window
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
+from brownout.promises.timing import Timing
 from brownout.recording import Recording
 from brownout.scenario import Hold, Load, Scenario, Seen, Wait
 from brownout.topology import Topology
@@ -191,7 +192,8 @@ class GracefulShutdown(Stated, frozen=True, kw_only=True, tag="graceful-shutdown
                 f"promised none with {self.instances} instances",
                 failed,
             )
-        refused = [one for one in failed if _refused(one)]
+        timing = Timing(recording)
+        refused = [one for one in failed if _refused(one, timing)]
         taken = traces_at(recording, failed, self.service)
         if cut := [one for one in failed if one not in refused and (one.status or one.trace_id in taken)]:
             raise BrokenError(
@@ -235,8 +237,8 @@ def _unconnected(request: Operation) -> bool:
     return request.outcome is Outcome.FAILED and request.status is None
 
 
-def _refused(request: Operation) -> bool:
-    answered = request.status == UNAVAILABLE and request.duration_s <= REFUSED_WITHIN_S
+def _refused(request: Operation, timing: Timing) -> bool:
+    answered = request.status == UNAVAILABLE and timing.refused_s(request).least_s <= REFUSED_WITHIN_S
     return answered or _unconnected(request)
 
 

@@ -110,12 +110,12 @@ def report_of(
 
 
 def _found(archive: Archive, promise: Checked, verdict: Verdict) -> Found:
-    recording = archive.recording(promise.trial)
+    recording = archive.recording(promise.trial, verdict.attempt)
     return Found(
         **msgspec.structs.asdict(verdict),
         kind=str(type(promise).__struct_config__.tag),
         scenario=promise.trial,
-        recording=str(archive.recording_folder(promise.trial)),
+        recording=str(archive.recording_folder(promise.trial, verdict.attempt)),
         took_s=_took_s(recording),
         evidence=_evidence(recording, verdict.events),
     )

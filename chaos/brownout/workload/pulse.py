@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from brownout.history import Recorder
+from brownout.processors import processor_time
 from brownout.workload.beside import Beside
 
 __all__ = ["BEAT_S", "NOTED_S", "pulse"]
@@ -15,12 +16,19 @@ BEAT_S = 0.05
 NOTED_S = 0.1
 """A beat so late is noted when it happens."""
 
+SAMPLED_S = 1.0
+"""How often it is noted what became of the processors' time."""
+
 
 @asynccontextmanager
 async def pulse(recorder: Recorder) -> AsyncIterator[None]:
-    """Note how late the event loop is while this is held: every late beat, and the latest of all in the end."""
+    """Note how late the event loop is while this is held: every late beat, and the latest of all in the end.
+
+    And each second how busy the processors were.
+    """
     async with Beside() as beside:
         beside.begin(_beat(recorder))
+        beside.begin(_sample(recorder))
         yield
 
 
@@ -37,6 +45,22 @@ async def _beat(recorder: Recorder) -> None:
             begun_ns = recorder.now_ns()
     finally:
         recorder.note("engine", "late", late_s=max(latest_s, _late_s(recorder, begun_ns)))
+
+
+async def _sample(recorder: Recorder) -> None:
+    before, begun_ns = processor_time(), recorder.now_ns()
+    while True:
+        await asyncio.sleep(SAMPLED_S)
+        after, now_ns = processor_time(), recorder.now_ns()
+        recorder.note(
+            "engine",
+            "host",
+            sampled_s=round((now_ns - begun_ns) / 1e9, 3),
+            busy=round(after.busy_since(before), 3),
+            stolen=round(after.stolen_since(before), 3),
+            waited_s=round((after.waited_us - before.waited_us) / 1e6, 3),
+        )
+        before, begun_ns = after, now_ns
 
 
 def _late_s(recorder: Recorder, begun_ns: int) -> float:
