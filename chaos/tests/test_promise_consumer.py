@@ -48,7 +48,7 @@ class Run(msgspec.Struct, kw_only=True):
     def recorded(self) -> Recording:
         story = Written()
         story.steady("before")
-        with story.fault(f"latency 500 ms on {SLOW}"):
+        with story.fault(f"latency 700 ms on {SLOW}"):
             begin_s = story.now_s
             for number, status in enumerate(self.statuses):
                 at_s = begin_s + number

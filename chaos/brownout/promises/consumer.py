@@ -37,7 +37,7 @@ class ConsumerShutdown(Stated, frozen=True, kw_only=True, tag="consumer-shutdown
 
     service: str
     slow: str
-    slow_ms: Count = 500
+    slow_ms: Count = 700
     rate: Positive = 1.5
     drains_within_s: Positive = 30.0
     exit_code: int = 0
