@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 
 from brownout.errors import CellError, FileError, ProcessError
+from brownout.mending import began_at
 
-__all__ = ["State", "began_at", "claimed", "end_system", "holder_log", "running_system", "write_state"]
+__all__ = ["State", "claimed", "end_system", "holder_log", "running_system", "write_state"]
 
 END_S = 25.0
 """Longest that an end may take: the holder's own bound is 15 s, and a launcher's second comes on top."""
@@ -142,15 +143,6 @@ def write_state(folder: Path, state: State) -> None:
     part = folder / "state.json.part"
     part.write_bytes(msgspec.json.format(msgspec.json.encode(state)))
     part.rename(folder / "state.json")
-
-
-def began_at(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot (proc(5), ``stat``, field 22); None if it has ended."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state == "Z" else int(fields[18])
 
 
 def _read(runs: Path) -> State:

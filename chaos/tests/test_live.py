@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from brownout.errors import CellError
-from brownout.live import State, began_at, claimed, end_system, running_system, write_state
+from brownout.live import State, claimed, end_system, running_system, write_state
+from brownout.mending import began_at
 
 BROWNOUT = str(Path(sys.executable).with_name("brownout"))
 READY_S = 120
