@@ -19,7 +19,7 @@ import msgspec
 from brownout.errors import CellError, FileError, ProcessError
 from brownout.mending import began_at
 
-__all__ = ["State", "claimed", "end_system", "holder_log", "running_system", "write_state"]
+__all__ = ["State", "claimed", "end_system", "holder_log", "is_up", "running_system", "write_state"]
 
 END_S = 25.0
 """Longest that an end may take: the holder's own bound is 15 s, and a launcher's second comes on top."""
@@ -46,6 +46,19 @@ class State(msgspec.Struct, frozen=True):
     addresses: dict[str, str] = {}
     servers: dict[str, str] = {}
     control: str = ""
+
+
+def is_up(runs: Path) -> bool:
+    """Whether a system is up, or starting, below a ``runs`` folder.
+
+    Raises:
+        FileError: the state cannot be read.
+    """
+    try:
+        state = _read(runs)
+    except CellError:
+        return False
+    return began_at(state.pid) == state.began_at
 
 
 def running_system(runs: Path) -> State:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from brownout.errors import FaultError, FileError
-from brownout.mending import Identity, Journal, Undo, faults_of, mend, open_journals, state_of
+from brownout.mending import Identity, Journal, Mended, Undo, faults_of, mend, mend_all, state_of
 
 GONE = Identity(4_000_000, 1)  # above the largest pid that there may be
 REFUSING = "127.0.0.1:1"
@@ -106,8 +106,12 @@ def test_a_line_that_was_torn_is_none(tmp_path: Path) -> None:
     fault = Undo("switch-on", None, REFUSING, "a")
     path = journal_of(tmp_path, fault)
     with path.open("a") as torn:
-        torn.write(json.dumps({"begun": fault._replace(proxy="b")._asdict()})[:-9])
+        torn.write("\n" + json.dumps({"begun": fault._replace(proxy="b")._asdict()})[:-9])
     assert faults_of(path) == [fault]
+    after = Journal(path, os.open(path, os.O_WRONLY | os.O_APPEND))
+    after.begun(fault._replace(proxy="c"))
+    after.close()
+    assert [each.proxy for each in faults_of(path)] == ["a", "c"]
 
 
 def test_a_toxic_is_taken_off_and_a_proxy_switched_on(tmp_path: Path, toxiproxy: type[SmallToxiproxy]) -> None:
@@ -168,8 +172,7 @@ def test_another_process_with_the_pid_is_left_alone(tmp_path: Path, sleeper: Ide
 
 def test_after_a_restart_of_the_machine_pids_and_addresses_mean_nothing(tmp_path: Path, sleeper: Identity) -> None:
     path = journal_of(tmp_path, Undo("resume", sleeper))
-    first, *others = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([json.dumps({**json.loads(first), "boot": "before"}) + "\n", *others]))
+    path.write_text(path.read_text().replace('"boot": "', '"boot": "before-'))
     assert mend(path).done == (f"pause of process {sleeper.pid}: gone, the machine was started again",)
     assert state_of(sleeper.pid) == "T"
     assert not path.exists()
@@ -182,13 +185,15 @@ def test_a_fault_in_a_toxiproxy_elsewhere_outlives_a_restart_of_this_machine(tmp
     assert left.startswith("outage of edge: Toxiproxy at nowhere.invalid:8474: ")
 
 
-def test_a_journal_is_its_runs_own_as_long_as_that_goes_on(tmp_path: Path) -> None:
+def test_a_journal_is_its_runs_own_as_long_as_that_goes_on(tmp_path: Path, sleeper: Identity) -> None:
     journal = Journal.begin(tmp_path)
-    assert list(open_journals(tmp_path)) == [(journal.path, True)]
+    journal.begun(Undo("resume", sleeper))
+    pause = f"pause of process {sleeper.pid}"
+    assert mend_all(tmp_path) == [Mended(os.getpid(), held=(pause,))]
+    assert state_of(sleeper.pid) == "T"
     journal.close()
-    assert list(open_journals(tmp_path)) == [(journal.path, False)]
-    mend(journal.path)
-    assert list(open_journals(tmp_path)) == []
+    assert mend_all(tmp_path) == [Mended(os.getpid(), done=(f"{pause}: resumed",))]
+    assert mend_all(tmp_path) == []
 
 
 def test_twenty_closed_journals_are_kept(tmp_path: Path) -> None:

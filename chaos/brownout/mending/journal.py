@@ -1,6 +1,6 @@
 """What is broken, written down before it is: a file of JSON lines a run, on disk, which outlives whoever wrote it.
 
-    {"run", "boot", "at"}     first line: process id of the runner, the kernel's boot id, UTC
+    {"run", "boot"}           first line: process id of the runner, the kernel's boot id
     {"begun": undo}           on disk before the fault is done; `Undo` says how it is undone
     {"undone": undo}          when it is
     {"closed": [...]}         last line: what had to be undone by others than the runner, in words
@@ -9,6 +9,7 @@ A run's file is ``<time>-<pid>.open``, and is renamed to ``.closed`` when the sy
 watchdog hold its lock: one that is open and not locked has been left by both, and is anybody's to mend.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -23,7 +24,7 @@ from brownout.errors import FaultError, FileError
 from brownout.mending.process import boot_id
 from brownout.mending.undoing import Undo, gone_with_boot, undo
 
-__all__ = ["Journal", "Mended", "faults_of", "mend", "open_journals"]
+__all__ = ["Journal", "Mended", "faults_of", "mend", "mend_all"]
 
 MEND_S = 5.0
 """How long undoing is tried; a paused machine or a busy Toxiproxy may take a second."""
@@ -64,7 +65,7 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             journal = cls(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600))
             fcntl.flock(journal._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            journal._write({"run": os.getpid(), "boot": boot_id(), "at": stamp}, on_disk=True)
+            journal._write({"run": os.getpid(), "boot": boot_id()}, on_disk=True)
             _sync(folder)
         except OSError as error:
             remedy = "set BROWNOUT_STATE to a folder that can be written"
@@ -103,9 +104,10 @@ class Journal:
             os.close(self._descriptor)
 
     def _write(self, *lines: dict[str, Any], on_disk: bool = False) -> None:
-        text = "".join(json.dumps(line) + "\n" for line in lines)
+        text = "".join("\n" + json.dumps(line) for line in lines).encode()  # so no line is glued to one that was torn
         with self._writing:
-            os.write(self._descriptor, text.encode())
+            if os.write(self._descriptor, text) < len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if on_disk:
             os.fdatasync(self._descriptor)
 
@@ -117,11 +119,13 @@ class Mended(NamedTuple):
         run: process id of its runner.
         done: what was undone, and how, in words.
         left: what could not be undone, and why, in words; the journal is still open then.
+        held: what is in force of a run that goes on, in words.
     """
 
     run: int
     done: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
 
 
 def mend(path: Path, within_s: float = MEND_S) -> Mended:
@@ -134,30 +138,34 @@ def mend(path: Path, within_s: float = MEND_S) -> Mended:
         within_s: how long it is tried.
     """
     run, boot, faults = _read(path)
-    done = []
-    if boot != boot_id():
-        done += [f"{fault}: gone, the machine was started again" for fault in faults if gone_with_boot(fault)]
-        faults = [fault for fault in faults if not gone_with_boot(fault)]
+    lost = [fault for fault in faults if boot != boot_id() and gone_with_boot(fault)]
+    done = [f"{fault}: gone, the machine was started again" for fault in lost]
     deadline_s = time.monotonic() + within_s
-    left = dict.fromkeys(reversed(faults), "was not reached")  # as they would have been left: the last one first
-    while True:
-        for fault in list(left):
-            try:
-                done.append(f"{fault}: {undo(fault)}")
-                del left[fault]
-            except FaultError as error:
-                left[fault] = error.cause
-            if time.monotonic() > deadline_s:
-                break
-        if not left or time.monotonic() > deadline_s:
-            break
+    left = _undo_each([fault for fault in reversed(faults) if fault not in lost], done)
+    while left and time.monotonic() < deadline_s:
         time.sleep(TRY_EVERY_S)
+        left = _undo_each(list(left), done)
     if not left:
         _close(path, done)
     return Mended(run, tuple(done), tuple(f"{fault}: {cause}" for fault, cause in left.items()))
 
 
-def open_journals(folder: Path) -> Iterator[tuple[Path, bool]]:
+def mend_all(folder: Path, within_s: float = MEND_S) -> list[Mended]:
+    """Mend every journal of a folder whose runner and watchdog are gone; what a run that goes on holds is left to it.
+
+    Args:
+        folder: of all journals of a user.
+        within_s: how long each is tried.
+    """
+    return [_held(path) if going_on else mend(path, within_s) for path, going_on in _open_journals(folder)]
+
+
+def faults_of(path: Path) -> list[Undo]:
+    """What a journal says is in force."""
+    return _read(path)[2]
+
+
+def _open_journals(folder: Path) -> Iterator[tuple[Path, bool]]:
     """The journals of a folder that are open, oldest first; held while it is looked at.
 
     Yields:
@@ -169,9 +177,20 @@ def open_journals(folder: Path) -> Iterator[tuple[Path, bool]]:
                 yield path, not ours
 
 
-def faults_of(path: Path) -> list[Undo]:
-    """What a journal says is in force."""
-    return _read(path)[2]
+def _undo_each(faults: list[Undo], done: list[str]) -> dict[Undo, str]:
+    """Try each once; adds what was done, and returns what is left, each with its cause."""
+    left = {}
+    for fault in faults:
+        try:
+            done.append(f"{fault}: {undo(fault)}")
+        except FaultError as error:
+            left[fault] = error.cause
+    return left
+
+
+def _held(path: Path) -> Mended:
+    run, _, faults = _read(path)
+    return Mended(run, held=tuple(map(str, faults)))
 
 
 def _read(path: Path) -> tuple[int, str, list[Undo]]:
@@ -192,7 +211,7 @@ def _read(path: Path) -> tuple[int, str, list[Undo]]:
 
 def _close(path: Path, said: list[str]) -> None:
     with path.open("a", encoding="utf-8") as journal:
-        journal.write(json.dumps({"closed": said}) + "\n")
+        journal.write("\n" + json.dumps({"closed": said}) + "\n")
         journal.flush()
         os.fsync(journal.fileno())
     path.rename(path.with_suffix(".closed"))

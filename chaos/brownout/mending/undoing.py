@@ -10,8 +10,8 @@ from brownout.mending.process import Identity, state_of
 
 __all__ = ["Undo", "gone_with_boot", "undo"]
 
-ANSWER_S = 2.0
-"""How long Toxiproxy may take over one answer; the usual one takes 2 ms."""
+ANSWER_S = 1.0
+"""How long Toxiproxy may take over one answer before it is asked again; the usual one takes 2 ms."""
 
 NOT_FOUND = 404
 REFUSED = 400
