@@ -17,39 +17,10 @@ import pytest
 from brownout.errors import CellError
 from brownout.live import State, claimed, end_system, running_system, write_state
 from brownout.mending import began_at
+from small_system import EDGE, TOPOLOGY, write_system
 
 BROWNOUT = str(Path(sys.executable).with_name("brownout"))
 READY_S = 120
-EDGE = "front -> back"
-SERVICE = """
-import json, os, urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        if self.path == "/relay":
-            urllib.request.urlopen(os.environ["BACK"] + "/health", timeout=10).read()
-        body = json.dumps({"status": "UP", "disk": "UP"}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-host, port = os.environ["LISTEN"].split(":")
-ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
-"""
-TOPOLOGY = """
-entry = "front"
-[env]
-LISTEN = "{{listen}}"
-[services.front]
-command = ["{{python}}", "{service}"]
-env = {{ BACK = "http://{{back}}" }}
-[services.back]
-command = ["{{python}}", "{service}"]
-"""
 
 
 class Place:
@@ -58,9 +29,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.runs = folder / "runs"
-        (folder / "system").mkdir()
-        (folder / "service.py").write_text(SERVICE)
-        self.topology(TOPOLOGY.format(service=folder / "service.py"))
+        write_system(folder)
 
     def topology(self, text: str) -> None:
         (self.folder / "system" / "topology.toml").write_text(text)
