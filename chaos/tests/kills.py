@@ -7,11 +7,11 @@ while a latency, an outage or a pause is in force: by a signal to the runner, or
 """
 
 import argparse
+import math
 import os
 import random
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +24,7 @@ from typing import NamedTuple
 from brownout.mending import faults_of, state_of
 from small_system import EDGE, write_system
 
-__all__ = ["Kill", "Outcome", "killed", "planned", "table"]
+__all__ = ["Kill", "Outcome", "killed", "planned", "quantiles", "table"]
 
 BROWNOUT = str(Path(sys.executable).with_name("brownout"))
 READY_S = 120.0
@@ -44,10 +44,15 @@ WAYS = {
 }
 FAULTS = ("latency", "outage", "pause")
 
-CONTRACT = """
-promise = []
+CONTRACT = f"""
+[[promise]]
+kind = "recovery"
+name = "recovery"
+clause = "-"
+journey = "relay"
+cases = [{{ edge = "{EDGE}", within_s = 10 }}]
 [journeys]
-relay = [{ service = "front", method = "GET", path = "/relay" }]
+relay = [{{ service = "front", method = "GET", path = "/relay" }}]
 """
 SCRIPTS = f"""
 from brownout.scripts import Story, hold, latency, outage, paused, script, wait
@@ -172,7 +177,7 @@ def _run(folder: Path, fault: str) -> Iterator["subprocess.Popen[bytes]"]:
     env = {**os.environ, "TMPDIR": str(folder / "tmp"), "BROWNOUT_STATE": str(folder / "state")}
     with (folder / "log").open("wb") as log:
         runner = subprocess.Popen(
-            [BROWNOUT, "gate", "--contract", "contract.toml", "--only", f"broken-{fault}"],
+            [BROWNOUT, "gate", "--only", f"broken-{fault}"],
             cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -195,8 +200,9 @@ def _place() -> Iterator[Path]:
         for name in ("tmp", "state"):
             (folder / name).mkdir(0o755)
         write_system(folder)
-        (folder / "contract.toml").write_text(CONTRACT)
-        (folder / "scripts.py").write_text(SCRIPTS)
+        (folder / "scenarios").mkdir()
+        (folder / "scenarios" / "contract.toml").write_text(CONTRACT)
+        (folder / "scenarios" / "broken.py").write_text(SCRIPTS)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -215,16 +221,16 @@ def table(outcomes: Sequence[Outcome]) -> str:
     rows = ["| killed by | runs | left something | median s | p90 s | p99 s | max s |", "|---|---|---|---|---|---|---|"]
     for name, group in [(way, [o for o in outcomes if o.kill.way == way]) for way in WAYS] + [("all", [*outcomes])]:
         if group:
-            times_s = sorted(outcome.clean_s for outcome in group)
-            figures = [statistics.median(times_s), *(_rank(times_s, share) for share in (0.9, 0.99)), times_s[-1]]
             left = sum(bool(outcome.left) for outcome in group)
-            rows.append(f"| {name} | {len(group)} | {left} | " + " | ".join(f"{s:.2f}" for s in figures) + " |")
+            figures = " | ".join(f"{s:.2f}" for s in quantiles([outcome.clean_s for outcome in group]))
+            rows.append(f"| {name} | {len(group)} | {left} | {figures} |")
     return "\n".join(rows)
 
 
-def _rank(in_order: Sequence[float], share: float) -> float:
-    """Nearest rank: a time that was really seen."""
-    return in_order[max(0, -(-int(len(in_order) * share * 1000) // 1000) - 1)]
+def quantiles(times_s: Sequence[float]) -> list[float]:
+    """The median, p90, p99 and maximum by nearest rank: times that were really seen."""
+    in_order = sorted(times_s)
+    return [in_order[math.ceil(len(in_order) * share) - 1] for share in (0.5, 0.9, 0.99, 1.0)]
 
 
 def main() -> int:
@@ -232,10 +238,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0, help="leave out those before: a part of the same plan")
-    parser.add_argument("--total", type=int, default=0, help="how many the whole plan has")
+    parser.add_argument("--first", type=int, default=0, help="leave out those before, of the same plan")
     options = parser.parse_args()
-    plan = planned(options.total or options.first + options.count, options.seed)
+    plan = planned(options.first + options.count, options.seed)
     outcomes = []
     for number, kill in enumerate(plan[options.first : options.first + options.count], options.first):
         outcomes.append(outcome := killed(kill))

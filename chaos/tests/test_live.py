@@ -231,6 +231,16 @@ def test_a_killed_service_is_down_until_it_is_healed(up: Place) -> None:
     assert up.relay() < 1
 
 
+def test_a_paused_service_is_silent_until_it_is_healed(up: Place) -> None:
+    told = "every back paused: in force, seen: 1 of 1 paused, and silent\n"
+    assert up.call("inject", "pause", "back") == (0, told, "")
+    code, said, _ = up.call("status")
+    assert code == 1
+    assert "no answer" in said
+    assert up.call("heal")[1] == "lifted: every back paused\nnothing is broken\n"
+    assert up.relay() < 1
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -277,6 +287,32 @@ def test_a_killed_holder_leaves_nothing_and_no_one_takes_it_for_up(place: Place)
     code, said, _ = place.call("down")
     assert (code, said) == (0, f"its holder, process {state.pid}, had gone before; nothing of it is left\n")
     assert not (place.runs / "up" / "state.json").exists()
+
+
+def test_what_a_lost_run_left_is_mended_by_hand(place: Place, journals: Path) -> None:
+    place.call("up")
+    place.call("inject", "outage", EDGE)
+    place.call("inject", "pause", "back")
+    state, pids = place.state(), processes_of(place)
+    (watchdog,) = (pid for pid in descendants(state.pid) if "watchdog.py" in Path(f"/proc/{pid}/cmdline").read_text())
+    for pid in (watchdog, state.pid):  # as in a power cut, nobody is left to undo anything
+        os.kill(pid, signal.SIGKILL)
+    assert within(3, lambda: not alive(pids)), alive(pids)
+    code, said, _ = place.call("heal")
+    *done, last = said.splitlines()
+    assert (code, last) == (0, "nothing is broken")
+    assert [line.partition(" of ")[0] for line in done] == [f"run {state.pid}: {what}" for what in ("pause", "outage")]
+    assert all(": gone with process " in line for line in done)
+    assert place.call("heal") == (0, "nothing is broken\n", "")
+    assert not list(journals.glob(f"*-{state.pid}.open"))
+
+
+def test_heal_leaves_what_a_run_that_goes_on_holds_to_that_run(up: Place, place: Place) -> None:
+    up.call("inject", "latency", EDGE, "300ms")
+    code, said, _ = place.call("heal")
+    held = f"held by run {up.state().pid}, which goes on: latency_downstream on up.front.back.http.0"
+    assert (code, said.splitlines()) == (0, [held, "nothing else is broken"])
+    assert up.relay() >= 0.3
 
 
 def test_up_takes_the_place_of_what_a_killed_holder_left(place: Place) -> None:
