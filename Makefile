@@ -4,12 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install check test gate up down doctor lock clean
+N ?= 100
+SEED ?= 1
+
+.PHONY: help install check test kills gate up down doctor lock clean
 
 help:
 	@echo 'make gate     break the shop behind Toxiproxy, all promises at once, and judge it (about 3 minutes; 10 more the first time)'
 	@echo 'make test     the tests, the sabotaged shops among them'
 	@echo 'make check    formatting, lint, types, and the direction of imports'
+	@echo 'make kills    end N=100 runs every way there is while they break something, and time until nothing of them is left'
 	@echo 'make up       start the shop and leave it running, to be broken by hand; make down ends it'
 	@echo 'make doctor   which real servers are here, and what would help where one is missing'
 
@@ -32,6 +36,10 @@ check: install
 
 test: install
 	$(BIN)/pytest
+
+kills: install
+	@$(BIN)/python chaos/tests/kills.py --count $(N) --seed $(SEED)
+	@$(BIN)/python chaos/tests/undo_times.py
 
 gate: install
 	@$(BIN)/brownout gate

@@ -24,6 +24,9 @@ __all__ = ["Supervisor", "journals_folder"]
 END_BOUND_S = 15.0
 """Longest that leaving may take: the watchdog gives up on what cannot be ended after 10 s."""
 
+AGAIN_S = 1.0
+"""How long the runner tries to undo what its watchdog did not."""
+
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
 
 
@@ -96,7 +99,7 @@ class Supervisor:
     def _mended(self) -> str:
         """What is left where the watchdog was killed, or gave up, after another try; in words."""
         shutil.rmtree(self.scratch, ignore_errors=True)
-        left = mend(self.journal.path).left if self.journal.path.exists() else ()
+        left = mend(self.journal.path, AGAIN_S).left if self.journal.path.exists() else ()
         return "; ".join(("processes of the run may be left", *left))
 
     async def spawn(
