@@ -20,7 +20,7 @@ from brownout.gate import run_gate
 from brownout.holder import hold_system
 from brownout.judge import judged
 from brownout.live import State, end_system, is_up, running_system
-from brownout.mending import mend_all
+from brownout.mending import held, mend_lost
 from brownout.promises.contract import read_journeys
 from brownout.promises.promise import Checked
 from brownout.reports.live import print_standing, print_system
@@ -179,19 +179,18 @@ def heal(runs: RunsFolder = RUNS) -> None:
     A lost run is one whose journal is still open while its process and its watchdog are gone, as after a power cut.
     Exit code 0: nothing is left, or only what a run that goes on holds, which is named; 3: something is, it is named.
     """
-    journals = mend_all(journals_folder())
-    for run in journals:
-        _tell(f"run {run.run}: ", run.done)
+    lost = mend_lost(journals_folder())
+    for run in lost:
+        _tell(f"of run {run.run}, which was lost: ", run.done)
     if is_up(runs):
         state = running_system(runs)
         lifted = _run(lambda stop: _asked(state, Heal(), stop))
         assert isinstance(lifted, Lifted)  # noqa: S101  the answer to Heal
         _tell("lifted: ", lifted.faults)
-    if left := [fault for run in journals for fault in run.left]:
+    if left := [fault for run in lost for fault in run.left]:
         raise FaultError("heal", f"something is left: {'; '.join(left)}")
-    for run in journals:
-        _tell(f"held by run {run.run}, which goes on: ", run.held)
-    console.print("nothing else is broken" if any(run.held for run in journals) else "nothing is broken")
+    _tell("held: ", others := held(journals_folder()))
+    console.print("nothing else is broken" if others else "nothing is broken")
 
 
 @app.command()

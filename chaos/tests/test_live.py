@@ -301,7 +301,9 @@ def test_what_a_lost_run_left_is_mended_by_hand(place: Place, journals: Path) ->
     code, said, _ = place.call("heal")
     *done, last = said.splitlines()
     assert (code, last) == (0, "nothing is broken")
-    assert [line.partition(" of ")[0] for line in done] == [f"run {state.pid}: {what}" for what in ("pause", "outage")]
+    assert [line.rpartition(" of ")[0] for line in done] == [
+        f"of run {state.pid}, which was lost: {what}" for what in ("pause", "outage")
+    ]
     assert all(": gone with process " in line for line in done)
     assert place.call("heal") == (0, "nothing is broken\n", "")
     assert not list(journals.glob(f"*-{state.pid}.open"))
@@ -310,7 +312,7 @@ def test_what_a_lost_run_left_is_mended_by_hand(place: Place, journals: Path) ->
 def test_heal_leaves_what_a_run_that_goes_on_holds_to_that_run(up: Place, place: Place) -> None:
     up.call("inject", "latency", EDGE, "300ms")
     code, said, _ = place.call("heal")
-    held = f"held by run {up.state().pid}, which goes on: latency_downstream on up.front.back.http.0"
+    held = f"held: latency_downstream on up.front.back.http.0, by run {up.state().pid}"
     assert (code, said.splitlines()) == (0, [held, "nothing else is broken"])
     assert up.relay() >= 0.3
 

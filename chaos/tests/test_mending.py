@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from brownout.errors import FaultError, FileError
-from brownout.mending import Identity, Journal, Mended, Undo, faults_of, mend, mend_all, state_of
+from brownout.mending import Identity, Journal, Mended, Undo, faults_of, held, mend, mend_lost, state_of
 
 GONE = Identity(4_000_000, 1)  # above the largest pid that there may be
 REFUSING = "127.0.0.1:1"
@@ -189,11 +189,12 @@ def test_a_journal_is_its_runs_own_as_long_as_that_goes_on(tmp_path: Path, sleep
     journal = Journal.begin(tmp_path)
     journal.begun(Undo("resume", sleeper))
     pause = f"pause of process {sleeper.pid}"
-    assert mend_all(tmp_path) == [Mended(os.getpid(), held=(pause,))]
+    assert mend_lost(tmp_path) == []
+    assert held(tmp_path) == [f"{pause}, by run {os.getpid()}"]
     assert state_of(sleeper.pid) == "T"
     journal.close()
-    assert mend_all(tmp_path) == [Mended(os.getpid(), done=(f"{pause}: resumed",))]
-    assert mend_all(tmp_path) == []
+    assert mend_lost(tmp_path) == [Mended(os.getpid(), done=(f"{pause}: resumed",))]
+    assert mend_lost(tmp_path) == []
 
 
 def test_twenty_closed_journals_are_kept(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from brownout.errors import FaultError, FileError
 from brownout.mending.process import boot_id
 from brownout.mending.undoing import Undo, gone_with_boot, undo
 
-__all__ = ["Journal", "Mended", "faults_of", "mend", "mend_all"]
+__all__ = ["Journal", "Mended", "faults_of", "held", "mend", "mend_lost"]
 
 MEND_S = 5.0
 """How long undoing is tried; a paused machine or a busy Toxiproxy may take a second."""
@@ -119,13 +119,11 @@ class Mended(NamedTuple):
         run: process id of its runner.
         done: what was undone, and how, in words.
         left: what could not be undone, and why, in words; the journal is still open then.
-        held: what is in force of a run that goes on, in words.
     """
 
     run: int
     done: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
-    held: tuple[str, ...] = ()
 
 
 def mend(path: Path, within_s: float = MEND_S) -> Mended:
@@ -150,14 +148,20 @@ def mend(path: Path, within_s: float = MEND_S) -> Mended:
     return Mended(run, tuple(done), tuple(f"{fault}: {cause}" for fault, cause in left.items()))
 
 
-def mend_all(folder: Path, within_s: float = MEND_S) -> list[Mended]:
-    """Mend every journal of a folder whose runner and watchdog are gone; what a run that goes on holds is left to it.
+def mend_lost(folder: Path, within_s: float = MEND_S) -> list[Mended]:
+    """Mend every journal of a folder whose runner and watchdog are gone.
 
     Args:
         folder: of all journals of a user.
         within_s: how long each is tried.
     """
-    return [_held(path) if going_on else mend(path, within_s) for path, going_on in _open_journals(folder)]
+    return [mend(path, within_s) for path, going_on in _open_journals(folder) if not going_on]
+
+
+def held(folder: Path) -> list[str]:
+    """What the runs that go on hold in force, in words; it is left to them."""
+    journals = [_read(path) for path, going_on in _open_journals(folder) if going_on]
+    return [f"{fault}, by run {run}" for run, _, faults in journals for fault in faults]
 
 
 def faults_of(path: Path) -> list[Undo]:
@@ -186,11 +190,6 @@ def _undo_each(faults: list[Undo], done: list[str]) -> dict[Undo, str]:
         except FaultError as error:
             left[fault] = error.cause
     return left
-
-
-def _held(path: Path) -> Mended:
-    run, _, faults = _read(path)
-    return Mended(run, held=tuple(map(str, faults)))
 
 
 def _read(path: Path) -> tuple[int, str, list[Undo]]:
