@@ -88,9 +88,17 @@ class Kill(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What was seen of one: the seconds until nothing was left, what was left when nobody waited any longer."""
+    """What was seen of one.
+
+    Attributes:
+        kill: which it was.
+        processes: how many there were when it came.
+        clean_s: from the signal until nothing was left.
+        left: what was left when nobody waited any longer, in words.
+    """
 
     kill: Kill
+    processes: int
     clean_s: float
     left: str
 
@@ -113,12 +121,13 @@ def killed(kill: Kill) -> Outcome:
             _wait(READY_S, lambda: any(_in_force(folder)) or runner.poll() is not None)
         time.sleep(kill.after_s)
         if runner.poll() is not None:
-            return Outcome(kill, 0.0, f"the run had ended: {(folder / 'log').read_text()}")
+            return Outcome(kill, 0, 0.0, f"the run had ended: {(folder / 'log').read_text()}")
         number, send = WAYS[kill.way]
+        processes = len(list(_processes(folder)))
         begun_s = time.monotonic()
         send(runner.pid, number)
         seen_s, left = _cleaned(folder, runner)
-        return Outcome(kill, seen_s - begun_s, left)
+        return Outcome(kill, processes, seen_s - begun_s, left)
 
 
 def _cleaned(folder: Path, runner: "subprocess.Popen[bytes]") -> tuple[float, str]:
@@ -160,15 +169,18 @@ def _in_force(folder: Path) -> Iterator[object]:
 
 
 def _processes(folder: Path) -> Iterator[int]:
-    """The processes of a run: each has the run's folder in its environment, whoever its parent is."""
+    """The processes of a run, whoever their parent is: its folder is in the environment of each, or what it works in.
+
+    Postgres writes its title over its environment, and stays in its data directory.
+    """
     mark = os.fsencode(folder)
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
             try:
-                environment = Path(entry.path, "environ").read_bytes()
+                known = Path(entry.path, "environ").read_bytes() + os.fsencode(Path(entry.path, "cwd").readlink())
             except OSError:
                 continue
-            if mark in environment:
+            if mark in known:
                 yield int(entry.name)
 
 
@@ -246,7 +258,7 @@ def main() -> int:
         outcomes.append(outcome := killed(kill))
         when = "in force for" if kill.in_force else "begun for"
         told = f"{kill.fault} {when} {kill.after_s:.2f} s: clean after {outcome.clean_s:.3f} s"
-        print(f"{number:4} {kill.way:20} {told} {outcome.left}", flush=True)  # noqa: T201  what the program is for
+        print(f"{number:4} {outcome.processes:3} processes, {kill.way:20} {told} {outcome.left}", flush=True)  # noqa: T201  what the program is for
     print(table(outcomes))  # noqa: T201  same
     return int(any(outcome.left for outcome in outcomes))
 
