@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install check test gate mutants soak up down doctor lock clean
+SEED ?= 1
+
+.PHONY: help install check test gate mutants soak kills up down doctor lock clean
 
 help:
 	@echo 'make gate     break the shop behind Toxiproxy, all promises at once, and judge it (about 3 minutes; 10 more the first time)'
@@ -12,6 +14,7 @@ help:
 	@echo 'make mutants  every broken shop against the promise that is about it: the score, written to docs/mutants.md (about 10 minutes)'
 	@echo 'make soak N=20  so many gates of the unbroken shop, one after another, and what they said (BUSY=--busy: on a busy machine)'
 	@echo 'make check    formatting, lint, types, and the direction of imports'
+	@echo 'make kills    end N=100 runs every way there is while they break something, and time until nothing of them is left'
 	@echo 'make up       start the shop and leave it running, to be broken by hand; make down ends it'
 	@echo 'make doctor   which real servers are here, and what would help where one is missing'
 
@@ -35,15 +38,18 @@ check: install
 test: install
 	$(BIN)/pytest
 
+kills: install
+	@$(BIN)/python chaos/tests/kills.py --count $(or $(N),100) --seed $(SEED)
+	@$(BIN)/python chaos/tests/undo_times.py
+
 gate: install
 	@$(BIN)/brownout gate
 
 mutants: install
 	@PYTHONPATH=chaos/tests $(BIN)/python -m mutants --table docs/mutants.md
 
-N ?= 20
 soak: install
-	@PYTHONPATH=chaos/tests $(BIN)/python -m soak $(N) $(BUSY)
+	@PYTHONPATH=chaos/tests $(BIN)/python -m soak $(or $(or $(N),100),20) $(BUSY)
 
 up: install
 	@$(BIN)/brownout up

@@ -57,6 +57,23 @@ class Processes(Protocol):
     async def terminate(self, service: str, instance: int) -> dict[str, Any]:
         """Send SIGTERM to an instance; returns its pid at once."""
 
+    async def pause(self, service: str, instance: int) -> dict[str, Any]:
+        """Stop an instance where it is with SIGSTOP; returns its pid, once it stands still.
+
+        Raises:
+            FaultError: it does not.
+        """
+
+    async def resume(self, service: str, instance: int) -> None:
+        """Let a paused instance go on, if it has not ended; returns once it does.
+
+        Raises:
+            FaultError: it does not.
+        """
+
+    async def paused(self, service: str, instance: int, within_s: float) -> bool:
+        """Whether an instance stands still, and gives no answer when it is asked for its health."""
+
     async def exited(self, service: str, instance: int, within_s: float) -> dict[str, Any]:
         """Wait for the end of an instance: ``exit_code`` and ``after_s``; without them when it still runs."""
 

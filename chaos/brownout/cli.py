@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -15,12 +15,13 @@ from rich.console import Console
 from brownout.archive import Archive, open_run
 from brownout.background import start_system
 from brownout.control import Answer, Heal, Inject, Injected, Lifted, Look, Request, Standing, asked
-from brownout.errors import BrownoutError, FileError
+from brownout.errors import BrownoutError, FaultError, FileError
 from brownout.faults.spoken import FORMS, duration_s
 from brownout.gate import run_gate
 from brownout.holder import hold_system
 from brownout.judge import settled
-from brownout.live import State, end_system, running_system
+from brownout.live import State, end_system, is_up, running_system
+from brownout.mending import held, mend_lost
 from brownout.promises.contract import read_journeys
 from brownout.promises.promise import Checked
 from brownout.reports.live import print_standing, print_system
@@ -30,6 +31,7 @@ from brownout.servers import survey
 from brownout.stopping import StoppedByError, run_until_signalled, unless_stopped
 from brownout.suite import read_suite
 from brownout.topology import read_topology
+from brownout.undo import journals_folder
 from brownout.verdict import Ruling, overall
 
 __all__ = ["main"]
@@ -219,13 +221,23 @@ def inject(
 
 @app.command()
 def heal(runs: RunsFolder = RUNS) -> None:
-    """Lift every fault in the system that is up, whoever put it there, and prove that nothing is left."""
-    state = running_system(runs)
-    lifted = _run(lambda stop: _asked(state, Heal(), stop))
-    assert isinstance(lifted, Lifted)  # noqa: S101  the answer to Heal
-    for fault in lifted.faults:
-        console.print(f"lifted: {fault}", markup=False, soft_wrap=True)
-    console.print("nothing is broken")
+    """Lift every fault of the system that is up, whoever put it there, and of lost runs; prove that nothing is left.
+
+    A lost run is one whose journal is still open while its process and its watchdog are gone, as after a power cut.
+    Exit code 0: nothing is left, or only what a run that goes on holds, which is named; 3: something is, it is named.
+    """
+    lost = mend_lost(journals_folder())
+    for run in lost:
+        _tell(f"of run {run.run}, which was lost: ", run.done)
+    if is_up(runs):
+        state = running_system(runs)
+        lifted = _run(lambda stop: _asked(state, Heal(), stop))
+        assert isinstance(lifted, Lifted)  # noqa: S101  the answer to Heal
+        _tell("lifted: ", lifted.faults)
+    if left := [fault for run in lost for fault in run.left]:
+        raise FaultError("heal", f"something is left: {'; '.join(left)}")
+    _tell("held: ", others := held(journals_folder()))
+    console.print("nothing else is broken" if others else "nothing is broken")
 
 
 @app.command()
@@ -255,6 +267,11 @@ def _crash(error: Exception) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
     said = f"{type(error).__name__}: {error}".splitlines()[0]
     return f"{said} ({where.filename}:{where.lineno})"
+
+
+def _tell(what: str, faults: Iterable[str]) -> None:
+    for fault in faults:
+        console.print(f"{what}{fault}", markup=False, soft_wrap=True)
 
 
 async def _asked(

@@ -9,7 +9,8 @@ import msgspec
 
 from brownout.cells.local import LocalCell, World, local_cell
 from brownout.held import Held
-from brownout.live import State, began_at, claimed, write_state
+from brownout.live import State, claimed, write_state
+from brownout.mending import began_at
 from brownout.topology import Topology, read_topology
 from brownout.workload.driver import HttpDriver
 from brownout.world import Say, hold_world, watched

@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 
 from brownout.errors import CellError, FileError, ProcessError
+from brownout.mending import began_at
 
-__all__ = ["State", "began_at", "claimed", "end_system", "holder_log", "running_system", "write_state"]
+__all__ = ["State", "claimed", "end_system", "holder_log", "is_up", "running_system", "write_state"]
 
 END_S = 25.0
 """Longest that an end may take: the holder's own bound is 15 s, and a launcher's second comes on top."""
@@ -45,6 +46,19 @@ class State(msgspec.Struct, frozen=True):
     addresses: dict[str, str] = {}
     servers: dict[str, str] = {}
     control: str = ""
+
+
+def is_up(runs: Path) -> bool:
+    """Whether a system is up, or starting, below a ``runs`` folder.
+
+    Raises:
+        FileError: the state cannot be read.
+    """
+    try:
+        state = _read(runs)
+    except CellError:
+        return False
+    return began_at(state.pid) == state.began_at
 
 
 def running_system(runs: Path) -> State:
@@ -142,15 +156,6 @@ def write_state(folder: Path, state: State) -> None:
     part = folder / "state.json.part"
     part.write_bytes(msgspec.json.format(msgspec.json.encode(state)))
     part.rename(folder / "state.json")
-
-
-def began_at(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot (proc(5), ``stat``, field 22); None if it has ended."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state == "Z" else int(fields[18])
 
 
 def _read(runs: Path) -> State:

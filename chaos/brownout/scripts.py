@@ -25,7 +25,7 @@ import msgspec
 
 from brownout.cell import Fault
 from brownout.errors import FileError
-from brownout.faults import BlackHole, Killed, Latency, Outage, Terminated
+from brownout.faults import BlackHole, Killed, Latency, Outage, Paused, Terminated
 from brownout.promises.evidence import edge_of
 from brownout.promises.promise import BrokenError, Name, NoEvidenceError, Stated, key
 from brownout.recording import Recording
@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "messages",
     "outage",
+    "paused",
     "put",
     "script",
     "script_files",
@@ -198,6 +199,11 @@ def black_hole(edge: str) -> BlackHole:
 def killed(service: str) -> Killed:
     """Every instance of a service is gone."""
     return Killed(service)
+
+
+def paused(service: str, instance: int | None = None) -> Paused:
+    """A service stands still, every instance or one, and then goes on: it accepts and does not answer."""
+    return Paused(service, instance)
 
 
 def terminated(service: str, instance: int = 0) -> Terminated:

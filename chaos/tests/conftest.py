@@ -20,6 +20,14 @@ from brownout.undo import Supervisor
 READY_S = 20.0
 
 
+@pytest.fixture(scope="session", autouse=True)
+def journals() -> Iterator[Path]:
+    """The folder of the journals of all runs of the tests, apart from the user's own."""
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BROWNOUT_STATE", name)
+        yield Path(name)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def programs() -> Mapping[str, Program]:
     return await provide(lambda *_: None)

@@ -1,10 +1,12 @@
 """The safe layer on the Toxiproxy client, against real servers."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from itertools import count
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -14,6 +16,7 @@ from aiohttp import web
 from brownout.cell import Toxic
 from brownout.cells.toxiproxy import Toxiproxy
 from brownout.errors import CellError, FaultError
+from brownout.mending import Journal, faults_of, mend
 from brownout.servers import Addresses
 from brownout.servers.ports import free_port
 
@@ -176,7 +179,7 @@ async def test_bytes_are_counted_once_connections_close(server: Toxiproxy, proxy
     assert await server.carried(proxy) == {"upstream": 0, "downstream": 0}
     writer.close()
     async with asyncio.timeout(5):
-        while not (carried := await server.carried(proxy))["upstream"]:  # noqa: ASYNC110  it is far away
+        while not all((carried := await server.carried(proxy)).values()):  # noqa: ASYNC110  it is far away
             await asyncio.sleep(0.01)
     assert carried["upstream"] == len(request)
     assert carried["downstream"] > len(request)
@@ -280,3 +283,55 @@ async def test_a_server_that_does_not_answer_is_given_up() -> None:
         async with Toxiproxy(f"127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.2) as server:
             with pytest.raises(CellError, match="timed out"):
                 await server.proxies()
+
+
+@asynccontextmanager
+async def broken(server: Toxiproxy, proxy: str, folder: Path) -> AsyncIterator[tuple[Toxiproxy, Journal]]:
+    """A proxy that is off and holds a latency, as a journal says."""
+    journal = Journal.begin(folder)
+    async with Toxiproxy(server.address, journal=journal) as written:
+        await written.add(proxy, LATENCY)
+        await written.switch(proxy, on=False)
+        yield written, journal
+    journal.close()
+
+
+def in_force(journal: Journal) -> list[str]:
+    return [str(fault) for fault in faults_of(journal.path)]
+
+
+async def test_what_is_broken_is_in_the_journal_until_it_is_undone(
+    server: Toxiproxy, proxy: str, tmp_path: Path
+) -> None:
+    async with broken(server, proxy, tmp_path) as (written, journal):
+        assert in_force(journal) == [f"latency_downstream on {proxy}", f"outage of {proxy}"]
+        await written.remove(proxy, LATENCY)
+        assert in_force(journal) == [f"outage of {proxy}"]
+        await written.switch(proxy, on=True)
+        assert in_force(journal) == []
+
+
+@pytest.mark.parametrize("end", [Toxiproxy.heal, Toxiproxy.destroy])
+async def test_nothing_is_in_force_on_a_proxy_that_was_healed_or_removed(
+    server: Toxiproxy, proxy: str, tmp_path: Path, end: Callable[[Toxiproxy, str], Awaitable[object]]
+) -> None:
+    async with broken(server, proxy, tmp_path) as (written, journal):
+        await end(written, proxy)
+        assert in_force(journal) == []
+
+
+async def test_a_server_is_mended_from_the_journal_alone(server: Toxiproxy, proxy: str, tmp_path: Path) -> None:
+    async with broken(server, proxy, tmp_path) as (_, journal):
+        pass
+    mended = await asyncio.to_thread(mend, journal.path)
+    assert mended.done == (f"outage of {proxy}: switched on", f"latency_downstream on {proxy}: taken off")
+    assert not (await server.state(proxy)).dirty
+
+
+async def test_what_cannot_be_written_down_is_not_done(server: Toxiproxy, proxy: str, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "full", os.open("/dev/full", os.O_WRONLY))
+    async with Toxiproxy(server.address, journal=journal) as written:
+        with pytest.raises(FaultError, match="cannot be written"):
+            await written.switch(proxy, on=False)
+    journal.close()
+    assert not (await server.state(proxy)).dirty

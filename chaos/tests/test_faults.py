@@ -6,7 +6,8 @@ import pytest
 
 from brownout.cell import Canary, Toxic
 from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeTelemetry
-from brownout.faults import BlackHole, Latency, Outage, Terminated
+from brownout.errors import FaultError
+from brownout.faults import BlackHole, Latency, Outage, Paused, Terminated
 from brownout.topology import Edge
 
 EDGE = Edge("orders", "users")
@@ -82,3 +83,34 @@ async def test_a_process_that_ends_by_the_signal_was_terminated() -> None:
 async def test_a_process_that_outlives_the_signal_has_had_it() -> None:
     bite = await Terminated("users").bites(a_cell(processes=Deaf(users=1)))
     assert (bite.bit, bite.seen) == (True, "still running")
+
+
+async def test_a_paused_service_stands_still_until_it_is_left() -> None:
+    cell = a_cell(processes=FakeProcesses(users=2))
+    async with Paused("users").injected(cell):
+        assert cell.processes.standing_still == {("users", 0), ("users", 1)}
+        bite = await Paused("users").bites(cell)
+    assert (bite.bit, bite.seen) == (True, "2 of 2 paused, and silent")
+    assert cell.processes.standing_still == set()
+
+
+async def test_one_instance_is_paused_while_the_others_run() -> None:
+    cell = a_cell(processes=FakeProcesses(users=2))
+    async with Paused("users", 1).injected(cell):
+        assert cell.processes.standing_still == {("users", 1)}
+        bites = [(await Paused("users", instance).bites(cell)).bit for instance in (1, 0, None)]
+    assert bites == [True, False, False]
+
+
+async def test_instances_that_were_paused_go_on_when_another_cannot_be() -> None:
+    class Unequal(FakeProcesses):
+        async def pause(self, service: str, instance: int) -> dict[str, Any]:
+            if instance == 1:
+                raise FaultError("users-1", "it has ended, and cannot be paused")
+            return await super().pause(service, instance)
+
+    cell = a_cell(processes=Unequal(users=2))
+    with pytest.raises(FaultError):
+        async with Paused("users").injected(cell):
+            pass
+    assert cell.processes.standing_still == set()

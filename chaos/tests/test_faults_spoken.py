@@ -4,7 +4,7 @@ import pytest
 
 from brownout.cell import Toxic
 from brownout.errors import FaultError
-from brownout.faults import AnyToxic, BlackHole, Killed, Latency, Lost, Outage, Terminated
+from brownout.faults import AnyToxic, BlackHole, Killed, Latency, Lost, Outage, Paused, Terminated
 from brownout.faults.spoken import Spoken, duration_s, spoken_fault, target
 from brownout.topology import Edge, parse_topology
 
@@ -37,6 +37,8 @@ USERS = Edge("orders", "users")
         (("toxic", "orders -> users", "reset_peer"), AnyToxic(USERS, Toxic("reset_peer", {}))),
         (("kill", "users"), Killed("users")),
         (("kill", "users:1"), Lost("users", 1)),
+        (("pause", "users"), Paused("users")),
+        (("pause", "users:1"), Paused("users", 1)),
         (("terminate", "orders"), Terminated("orders", 0)),
         (("terminate", "users:1"), Terminated("users", 1)),
     ],
@@ -84,4 +86,10 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 def test_faults_of_one_edge_or_service_have_one_target() -> None:
     assert target(Latency(USERS, 1)) == target(Outage(USERS)) == "orders -> users"
-    assert target(Killed("users")) == target(Lost("users", 1)) == target(Terminated("users")) == "users"
+    assert (
+        target(Killed("users"))
+        == target(Lost("users", 1))
+        == target(Paused("users"))
+        == target(Terminated("users"))
+        == "users"
+    )

@@ -250,12 +250,15 @@ def accepts(env: dict[str, str]) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_thirty_forked_services_are_gone_soon_after_their_runner_was_ended(folder: Path, number: int) -> None:
+def test_thirty_forked_services_are_gone_soon_after_their_runner_was_ended(
+    folder: Path, journals: Path, number: int
+) -> None:
     mark = uuid.uuid4().hex
     envs = [gateway() for _ in range(30)]
     words = [str(folder), *(msgspec.json.encode(word).decode() for word in (LAUNCHER, envs))]
     argv = [sys.executable, "-c", RUNNER, *words]
-    runner = subprocess.Popen(argv, env=PATH | {"RUN": mark}, stdout=subprocess.DEVNULL, start_new_session=True)
+    env = PATH | {"RUN": mark, "BROWNOUT_STATE": str(journals)}
+    runner = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         eventually(lambda: all(map(accepts, envs)))
         assert len(marked(mark)) == 3 + 30

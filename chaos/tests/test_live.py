@@ -15,40 +15,12 @@ import msgspec
 import pytest
 
 from brownout.errors import CellError
-from brownout.live import State, began_at, claimed, end_system, running_system, write_state
+from brownout.live import State, claimed, end_system, running_system, write_state
+from brownout.mending import began_at
+from small_system import EDGE, TOPOLOGY, write_system
 
 BROWNOUT = str(Path(sys.executable).with_name("brownout"))
 READY_S = 120
-EDGE = "front -> back"
-SERVICE = """
-import json, os, urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        if self.path == "/relay":
-            urllib.request.urlopen(os.environ["BACK"] + "/health", timeout=10).read()
-        body = json.dumps({"status": "UP", "disk": "UP"}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-host, port = os.environ["LISTEN"].split(":")
-ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
-"""
-TOPOLOGY = """
-entry = "front"
-[env]
-LISTEN = "{{listen}}"
-[services.front]
-command = ["{{python}}", "{service}"]
-env = {{ BACK = "http://{{back}}" }}
-[services.back]
-command = ["{{python}}", "{service}"]
-"""
 
 
 class Place:
@@ -57,9 +29,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.runs = folder / "runs"
-        (folder / "system").mkdir()
-        (folder / "service.py").write_text(SERVICE)
-        self.topology(TOPOLOGY.format(service=folder / "service.py"))
+        write_system(folder)
 
     def topology(self, text: str) -> None:
         (self.folder / "system" / "topology.toml").write_text(text)
@@ -261,6 +231,16 @@ def test_a_killed_service_is_down_until_it_is_healed(up: Place) -> None:
     assert up.relay() < 1
 
 
+def test_a_paused_service_is_silent_until_it_is_healed(up: Place) -> None:
+    told = "every back paused: in force, seen: 1 of 1 paused, and silent\n"
+    assert up.call("inject", "pause", "back") == (0, told, "")
+    code, said, _ = up.call("status")
+    assert code == 1
+    assert "no answer" in said
+    assert up.call("heal")[1] == "lifted: every back paused\nnothing is broken\n"
+    assert up.relay() < 1
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -278,7 +258,7 @@ def test_a_wrong_fault_is_one_line_and_changes_nothing(up: Place, words: tuple[s
     assert up.call("status")[0] == 0
 
 
-@pytest.mark.parametrize("words", [("status",), ("heal",), ("down",), ("inject", "outage", EDGE)], ids=" ".join)
+@pytest.mark.parametrize("words", [("status",), ("down",), ("inject", "outage", EDGE)], ids=" ".join)
 def test_where_nothing_is_up_each_command_says_so(place: Place, words: tuple[str, ...]) -> None:
     code, _, line = place.call(*words)
     told = "brownout: nothing is up: there is no runs/up/state.json; brownout up starts it\n"
@@ -307,6 +287,34 @@ def test_a_killed_holder_leaves_nothing_and_no_one_takes_it_for_up(place: Place)
     code, said, _ = place.call("down")
     assert (code, said) == (0, f"its holder, process {state.pid}, had gone before; nothing of it is left\n")
     assert not (place.runs / "up" / "state.json").exists()
+
+
+def test_what_a_lost_run_left_is_mended_by_hand(place: Place, journals: Path) -> None:
+    place.call("up")
+    place.call("inject", "outage", EDGE)
+    place.call("inject", "pause", "back")
+    state, pids = place.state(), processes_of(place)
+    (watchdog,) = (pid for pid in descendants(state.pid) if "watchdog.py" in Path(f"/proc/{pid}/cmdline").read_text())
+    for pid in (watchdog, state.pid):  # as in a power cut, nobody is left to undo anything
+        os.kill(pid, signal.SIGKILL)
+    assert within(3, lambda: not alive(pids)), alive(pids)
+    code, said, _ = place.call("heal")
+    *done, last = said.splitlines()
+    assert (code, last) == (0, "nothing is broken")
+    assert [line.rpartition(" of ")[0] for line in done] == [
+        f"of run {state.pid}, which was lost: {what}" for what in ("pause", "outage")
+    ]
+    assert all(": gone with process " in line for line in done)
+    assert place.call("heal") == (0, "nothing is broken\n", "")
+    assert not list(journals.glob(f"*-{state.pid}.open"))
+
+
+def test_heal_leaves_what_a_run_that_goes_on_holds_to_that_run(up: Place, place: Place) -> None:
+    up.call("inject", "latency", EDGE, "300ms")
+    code, said, _ = place.call("heal")
+    held = f"held: latency_downstream on up.front.back.http.0, by run {up.state().pid}"
+    assert (code, said.splitlines()) == (0, [held, "nothing else is broken"])
+    assert up.relay() >= 0.3
 
 
 def test_up_takes_the_place_of_what_a_killed_holder_left(place: Place) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from brownout.errors import ProcessError
+from brownout.mending import Identity, Undo, state_of
 from brownout.undo import Process, Supervisor
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -224,6 +225,27 @@ async def test_after_a_killed_watchdog_the_scratch_directory_is_removed_all_the_
     assert not supervisor.scratch.exists()
 
 
+async def test_after_a_killed_watchdog_the_runner_undoes_what_was_broken_itself(tmp_path: Path) -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as stranger:  # noqa: ASYNC220  it is quick
+        async with doomed(tmp_path / "scratch") as supervisor:
+            identity = Identity.of(stranger.pid)
+            supervisor.journal.begun(Undo("resume", identity))
+            stranger.send_signal(signal.SIGSTOP)
+            await eventually(lambda: state_of(stranger.pid) == "T")
+            kill_watchdog(supervisor)
+        assert state_of(stranger.pid) != "T"
+        assert not supervisor.journal.path.exists()
+        stranger.kill()
+
+
+async def test_a_fault_that_cannot_be_undone_is_told_on_leaving(tmp_path: Path) -> None:
+    supervisor = await Supervisor(tmp_path / "scratch").__aenter__()
+    supervisor.journal.begun(Undo("switch-on", None, "nowhere.invalid:8474", "edge"))
+    with pytest.raises(ProcessError, match=r"ended with 1, .*; outage of edge: Toxiproxy at nowhere.invalid:8474: "):
+        await supervisor.__aexit__(None, None, None)
+    supervisor.journal.path.unlink()
+
+
 async def test_what_a_killed_watchdog_cannot_tell_is_not_made_up(tmp_path: Path) -> None:
     async with doomed(tmp_path / "scratch") as supervisor:
         process = await shell(supervisor, "exec sleep 60")
@@ -281,9 +303,10 @@ def signal_masks(pid: int) -> dict[str, int]:
 
 
 def test_the_watchdog_needs_nothing_that_is_not_in_the_standard_library() -> None:
-    source = Path(sys.modules[Supervisor.__module__].__file__ or "").with_name("watchdog.py").read_text()
-    imported = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
-    assert imported <= sys.stdlib_module_names
+    watchdog = Path(sys.modules[Supervisor.__module__].__file__ or "").with_name("watchdog.py")
+    code = f"import runpy, sys; runpy.run_path({str(watchdog)!r}); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True).stdout
+    assert {name.partition(".")[0] for name in said.split()} - {"brownout"} <= {*sys.stdlib_module_names, "__main__"}
 
 
 async def test_it_can_end_everything_before_it_is_left(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ asyncio.run(main(*sys.argv[1:]))
 @pytest.fixture
 def env() -> dict[str, str]:
     """Return an environment by which a run's processes are known, whose children ever they are."""
-    return {"PATH": os.environ["PATH"], "RUN": uuid.uuid4().hex}
+    return {name: os.environ[name] for name in ("PATH", "BROWNOUT_STATE")} | {"RUN": uuid.uuid4().hex}
 
 
 def alive(env: dict[str, str]) -> list[int]:

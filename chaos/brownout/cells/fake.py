@@ -76,6 +76,7 @@ class FakeProcesses:
         self.exit_codes: dict[tuple[str, int], int | None] = {
             (service, number): None for service, count in instances.items() for number in range(count)
         }
+        self.standing_still: set[tuple[str, int]] = set()
 
     async def kill(self, service: str, instance: int) -> dict[str, Any]:
         """End an instance, unless it has ended."""
@@ -87,6 +88,24 @@ class FakeProcesses:
         """End an instance gracefully, and at once."""
         self.exit_codes[service, instance] = 0
         return {"pid": 1}
+
+    async def pause(self, service: str, instance: int) -> dict[str, Any]:
+        """Let an instance stand still."""
+        self.standing_still.add((service, instance))
+        return {"instance": instance, "pid": 1}
+
+    async def resume(self, service: str, instance: int) -> None:
+        """Let it go on."""
+        self.standing_still.discard((service, instance))
+
+    async def paused(
+        self,
+        service: str,
+        instance: int,
+        within_s: float,  # noqa: ARG002 - the Protocol's: nobody has to be asked
+    ) -> bool:
+        """Whether it stands still."""
+        return (service, instance) in self.standing_still
 
     async def exited(
         self,

@@ -12,15 +12,18 @@ import aiohttp
 import asyncpg
 import msgspec
 
+from brownout.cells.canary import exchange
 from brownout.cells.consul import Consul, Keys
 from brownout.cells.edges import EdgeNetwork
 from brownout.cells.kafka import ListenerPool, Topics
+from brownout.cells.pauses import Pauses
 from brownout.cells.starter import inherited
 from brownout.cells.stores import LocalStores
 from brownout.cells.telemetry import ServerTelemetry
 from brownout.cells.toxiproxy import Toxiproxy
 from brownout.cells.wiring import Instance, Wiring, wire
 from brownout.errors import CellError
+from brownout.mending import state_of
 from brownout.servers import Addresses, Listener
 from brownout.servers.ports import free_port
 from brownout.topology import HARNESS, Edge, Topology
@@ -62,6 +65,7 @@ class LocalProcesses:
         self._instances = {(each.service, each.number): each for each in wiring.instances}
         self._running: dict[tuple[str, int], Process] = {}
         self._signalled_ns: dict[tuple[str, int], int] = {}
+        self._pauses = Pauses(world.supervisor.journal)
 
     def instances(self, service: str) -> int:
         """How many instances a service has."""
@@ -109,6 +113,23 @@ class LocalProcesses:
         self._signalled_ns[service, instance] = time.monotonic_ns()
         process.signal(signal.SIGTERM)
         return {"pid": process.pid}
+
+    async def pause(self, service: str, instance: int) -> dict[str, Any]:
+        """Stop an instance with SIGSTOP; returns once it stands still."""
+        process = self._running[service, instance]
+        await self._pauses.pause(process)
+        return {"instance": instance, "pid": process.pid}
+
+    async def resume(self, service: str, instance: int) -> None:
+        """Let an instance go on, if it was paused and has not ended; returns once it does."""
+        await self._pauses.resume(self._running[service, instance])
+
+    async def paused(self, service: str, instance: int, within_s: float) -> bool:
+        """Whether an instance stands still, and gives no answer at its own port."""
+        wired = self._instances[service, instance]
+        canary = await exchange(wired.listen, "http", wired.health, within_s)
+        silent = not canary.refused and canary.answered_s is None
+        return silent and state_of(self._running[service, instance].pid) == "T"
 
     async def exited(self, service: str, instance: int, within_s: float) -> dict[str, Any]:
         """Wait for the end of an instance; empty when it still runs."""
@@ -215,7 +236,13 @@ async def local_cell(
             instances=instances,
             environment=environment,
         )
-        toxiproxy = await stack.enter_async_context(Toxiproxy(servers.toxiproxy))
+        toxiproxy = await stack.enter_async_context(
+            Toxiproxy(
+                servers.toxiproxy,
+                journal=world.supervisor.journal,
+                process=world.supervisor.identity("toxiproxy"),
+            )
+        )
         consul = await stack.enter_async_context(Consul(servers.consul))
         network = EdgeNetwork(toxiproxy, wiring.proxies)
         await asyncio.gather(network.create(), _create_databases(servers.postgres, wiring.databases))

@@ -1,7 +1,7 @@
 """One Toxiproxy server, for a program that does many things at once.
 
 All calls run in one thread, in order: a change whose caller was cancelled is over before the next one, which may
-undo it, begins.
+undo it, begins. What breaks something is in the journal before, and marked as undone there after.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from brownout.cell import Toxic
 from brownout.cells import toxiproxy_calls as calls
 from brownout.cells.toxiproxy_calls import ProxyState
 from brownout.errors import BrownoutError, CellError, FaultError
+from brownout.mending import Identity, Journal, Undo
 
 __all__ = ["ProxyState", "Toxiproxy"]
 
@@ -30,10 +31,21 @@ class Toxiproxy:
     Args:
         address: ``host:port`` of its API.
         timeout_s: longest wait for one answer of it.
+        journal: what is broken is written there; None: nowhere, where nobody else is to undo it.
+        process: the server's own, where it is known.
     """
 
-    def __init__(self, address: str, timeout_s: float = API_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        address: str,
+        timeout_s: float = API_TIMEOUT_S,
+        *,
+        journal: Journal | None = None,
+        process: Identity | None = None,
+    ) -> None:
         self.address = address
+        self._journal = journal
+        self._process = process
         self._worker = ThreadPoolExecutor(1, "toxiproxy", calls.bind, (address, timeout_s))
 
     async def __aenter__(self) -> Self:
@@ -68,7 +80,7 @@ class Toxiproxy:
         Raises:
             CellError: the server refused or did not answer.
         """
-        await self._do(CellError, name, partial(calls.destroy, name))
+        await self._do(CellError, name, partial(self._mending, name, partial(calls.destroy, name)))
 
     async def add(self, name: str, toxic: Toxic) -> dict[str, Any]:
         """Put a toxic on the answers that pass a proxy; returns it as the server has it.
@@ -76,7 +88,8 @@ class Toxiproxy:
         Raises:
             FaultError: the server refused, or has it with other attributes: then it is off again.
         """
-        return await self._do(FaultError, name, partial(calls.add, name, toxic))
+        fault = self._undo("take-off", name, calls.name_of(toxic))
+        return await self._do(FaultError, name, partial(self._breaking, fault, partial(calls.add, name, toxic)))
 
     async def remove(self, name: str, toxic: Toxic) -> None:
         """Take a toxic off, if it is on.
@@ -84,7 +97,8 @@ class Toxiproxy:
         Raises:
             FaultError: the server refused or still has it, or there is no such proxy.
         """
-        await self._do(FaultError, name, partial(calls.remove, name, calls.name_of(toxic)))
+        fault = self._undo("take-off", name, calls.name_of(toxic))
+        await self._do(FaultError, name, partial(self._undoing, fault, partial(calls.remove, name, fault.toxic)))
 
     async def switch(self, name: str, *, on: bool) -> ProxyState:
         """Let a proxy accept connections, or cut and refuse them; returns its state as read back.
@@ -92,7 +106,8 @@ class Toxiproxy:
         Raises:
             FaultError: the server refused, or the proxy is not as it was asked to be.
         """
-        return await self._do(FaultError, name, partial(calls.switch, name, on=on))
+        fault, change = self._undo("switch-on", name), partial(calls.switch, name, on=on)
+        return await self._do(FaultError, name, partial(self._undoing if on else self._breaking, fault, change))
 
     async def heal(self, name: str) -> ProxyState:
         """Take all toxics off a proxy, whoever put them there, and switch it on; returns it as read back.
@@ -100,7 +115,7 @@ class Toxiproxy:
         Raises:
             FaultError: the server refused, or something is left.
         """
-        return await self._do(FaultError, name, partial(calls.heal, name))
+        return await self._do(FaultError, name, partial(self._mending, name, partial(calls.heal, name)))
 
     async def state(self, name: str) -> ProxyState:
         """One proxy as the server has it.
@@ -132,6 +147,26 @@ class Toxiproxy:
             FaultError: the server counts none.
         """
         return await self._do(FaultError, name, partial(calls.carried, name))
+
+    def _undo(self, how: str, name: str, toxic: str = "") -> Undo:
+        return Undo(how, self._process, self.address, name, toxic)
+
+    def _breaking(self, fault: Undo, work: Callable[[], T]) -> T:
+        if self._journal:
+            self._journal.begun(fault)
+        return work()
+
+    def _undoing(self, fault: Undo, work: Callable[[], T]) -> T:
+        result = work()
+        if self._journal:
+            self._journal.undone(fault)
+        return result
+
+    def _mending(self, name: str, work: Callable[[], T]) -> T:
+        result = work()
+        if self._journal:
+            self._journal.proxy_mended(self.address, name)
+        return result
 
     async def _do(self, kind: type[BrownoutError], subject: str, work: Callable[[], T]) -> T:
         try:

@@ -1,14 +1,18 @@
-"""Faults of a service's processes: killed, one or all of them, or asked to end."""
+"""Faults of a service's processes, one or all of them: killed, paused, or asked to end."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from brownout.cell import Bite, Cell
 
-__all__ = ["Killed", "Lost", "Terminated"]
+__all__ = ["Killed", "Lost", "Paused", "Terminated"]
+
+SILENCE_S = 1.0
+"""How long no answer has to stay out before a pause is believed."""
 
 DRAIN_S = 35.0
 """How long the end of a terminated process is waited for: clause 6.6 grants it 30 s."""
@@ -63,6 +67,42 @@ class Lost(msgspec.Struct, frozen=True, tag="lost"):
         """The process has ended."""
         end = await cell.processes.exited(self.service, self.instance, within_s=1)
         return Bite("exit_code" in end, "ended" if end else "still running", end)
+
+
+class Paused(msgspec.Struct, frozen=True, tag="paused"):
+    """A service stands still, by SIGSTOP: connections are accepted and nothing is answered; it goes on afterwards.
+
+    Attributes:
+        instance: the one that does; None: every one.
+    """
+
+    service: str
+    instance: int | None = None
+
+    def __str__(self) -> str:
+        return f"every {self.service} paused" if self.instance is None else f"{self.service}-{self.instance} paused"
+
+    @asynccontextmanager
+    async def injected(self, cell: Cell) -> AsyncIterator[dict[str, Any]]:
+        """Pause the instances; let them go on."""
+        async with AsyncExitStack() as resuming:
+            paused = []
+            for instance in self._instances(cell):
+                resuming.push_async_callback(cell.processes.resume, self.service, instance)
+                paused.append(await cell.processes.pause(self.service, instance))
+            yield {"instances": paused}
+
+    async def bites(self, cell: Cell) -> Bite:
+        """The processes stand still, and are silent when they are asked."""
+        instances = self._instances(cell)
+        asked = (cell.processes.paused(self.service, instance, within_s=SILENCE_S) for instance in instances)
+        paused = sum(await asyncio.gather(*asked))
+        return Bite(paused == len(instances), f"{paused} of {len(instances)} paused, and silent")
+
+    def _instances(self, cell: Cell) -> range:
+        if self.instance is None:
+            return range(cell.processes.instances(self.service))
+        return range(self.instance, self.instance + 1)
 
 
 class Terminated(msgspec.Struct, frozen=True, tag="terminated"):

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from brownout.cell import Toxic
 from brownout.errors import FaultError
 from brownout.faults.network import AnyToxic, BlackHole, Latency, Outage
-from brownout.faults.process import Killed, Lost, Terminated
+from brownout.faults.process import Killed, Lost, Paused, Terminated
 from brownout.topology import Topology
 
 __all__ = ["FORMS", "Spoken", "duration_s", "spoken_fault", "target"]
 
-Spoken = Latency | BlackHole | Outage | AnyToxic | Killed | Lost | Terminated
+Spoken = Latency | BlackHole | Outage | AnyToxic | Killed | Lost | Paused | Terminated
 """What can be said; the same faults that scenarios inject."""
 
 FORMS = {
@@ -21,6 +21,7 @@ FORMS = {
     "black-hole": "black-hole EDGE",
     "toxic": "toxic EDGE TYPE NAME=NUMBER...",
     "kill": "kill SERVICE[:INSTANCE]",
+    "pause": "pause SERVICE[:INSTANCE]",
     "terminate": "terminate SERVICE[:INSTANCE]",
 }
 """How each is said; an edge is one word in quotes, ``"orders -> users"``."""
@@ -45,7 +46,7 @@ def duration_s(text: str) -> float:
 
 def target(fault: Spoken) -> str:
     """What a fault is done to: the edge or service."""
-    return fault.service if isinstance(fault, Killed | Lost | Terminated) else str(fault.edge)
+    return fault.service if isinstance(fault, Killed | Lost | Paused | Terminated) else str(fault.edge)
 
 
 def spoken_fault(words: Sequence[str], topology: Topology) -> Spoken:
@@ -102,6 +103,11 @@ def _kill(words: Sequence[str], topology: Topology) -> Killed | Lost:
     return Killed(service) if instance is None else Lost(service, instance)
 
 
+def _pause(words: Sequence[str], topology: Topology) -> Paused:
+    (text,) = _exactly(1, "pause", words)
+    return Paused(*_instance(text, topology))
+
+
 def _terminate(words: Sequence[str], topology: Topology) -> Terminated:
     (text,) = _exactly(1, "terminate", words)
     service, instance = _instance(text, topology)
@@ -135,5 +141,6 @@ _MEANINGS: dict[str, Callable[[Sequence[str], Topology], Spoken]] = {
     "black-hole": _black_hole,
     "toxic": _toxic,
     "kill": _kill,
+    "pause": _pause,
     "terminate": _terminate,
 }

@@ -2,6 +2,6 @@
 
 from brownout.undo.launcher import Launcher
 from brownout.undo.parent import Process, Starter
-from brownout.undo.supervisor import Supervisor
+from brownout.undo.supervisor import Supervisor, journals_folder
 
-__all__ = ["Launcher", "Process", "Starter", "Supervisor"]
+__all__ = ["Launcher", "Process", "Starter", "Supervisor", "journals_folder"]

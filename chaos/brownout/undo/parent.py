@@ -153,6 +153,11 @@ class Parent:
         process.pid = await self._starting[number]
         return process
 
+    def running(self, name: str) -> Process | None:
+        """The last process that was started under a name, if it runs."""
+        named = [each for each in self._processes.values() if each.name == name and each.pid]
+        return named[-1] if named and named[-1].returncode is None else None
+
     def _tell(self, name: str, message: dict[str, Any]) -> None:
         if self._leaving or self.lost.is_set():
             raise ProcessError(name, f"cannot be reached, the {self._name} has gone")

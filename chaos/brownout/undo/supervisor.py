@@ -13,13 +13,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import platformdirs
+
 from brownout.errors import ProcessError
+from brownout.mending import Identity, Journal, mend
 from brownout.undo.parent import Parent, Process
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "journals_folder"]
 
 END_BOUND_S = 15.0
 """Longest that leaving may take: the watchdog gives up on what cannot be ended after 10 s."""
+
+AGAIN_S = 1.0
+"""How long the runner tries to undo what its watchdog did not."""
 
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
 
@@ -28,18 +34,23 @@ class Supervisor:
     """Starts the processes of a run, and ends them all when it is left or the runner dies, however it dies.
 
     While it is open a watchdog process stands beside the runner, parent of whatever is spawned. Leaving ends
-    every descendant and removes the scratch directory, and returns when that is done.
+    every descendant, undoes what the journal says is broken and removes the scratch directory, and returns when
+    that is done.
 
     Args:
         scratch: a directory for the run's files, made on entering; it may exist if it is empty.
 
     Attributes:
         scratch: the same, absolute.
+        journal: what the run breaks is written there before; it is made on entering.
         lost: set when the watchdog has gone before its time, and every process with it.
 
     Raises:
-        ProcessError: on entering, scratch is not empty; on leaving, a process could not be ended.
+        FileError: on entering, the journal cannot be written.
+        ProcessError: on entering, scratch is not empty; on leaving, a process could not be ended, or a fault undone.
     """
+
+    journal: Journal
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch.absolute()
@@ -49,9 +60,10 @@ class Supervisor:
 
     async def __aenter__(self) -> Self:
         _claim(self.scratch)
+        self.journal = Journal.begin(journals_folder())
         ours, theirs = socket.socketpair()
         with theirs:
-            self._watchdog = _start_watchdog(theirs, self.scratch)
+            self._watchdog = _start_watchdog(theirs, self.scratch, self.journal)
         await self._parent.connect(ours)
         return self
 
@@ -61,10 +73,10 @@ class Supervisor:
         await self.end()
 
     async def end(self) -> None:
-        """End every process and remove the scratch directory now; leaving, later, finds nothing to do.
+        """End every process, undo every fault and remove the scratch directory; leaving, later, finds nothing to do.
 
         Raises:
-            ProcessError: a process could not be ended.
+            ProcessError: a process could not be ended, or a fault not undone.
         """
         if self._ended:
             return
@@ -74,9 +86,21 @@ class Supervisor:
             code = await asyncio.to_thread(self._watchdog.wait, 1)
         except (TimeoutError, subprocess.TimeoutExpired):
             raise ProcessError("watchdog", f"has not ended the run within {END_BOUND_S:g} s") from None
-        shutil.rmtree(self.scratch, ignore_errors=True)  # of use only where the watchdog was killed
+        finally:
+            self.journal.close()
         if code != 0:
-            raise ProcessError("watchdog", f"ended with {code}, processes of the run may be left")
+            raise ProcessError("watchdog", f"ended with {code}, {await asyncio.to_thread(self._mended)}")
+
+    def identity(self, name: str) -> Identity | None:
+        """The running process that was spawned under a name; None if there is none."""
+        process = self._parent.running(name)
+        return Identity.of(process.pid) if process else None
+
+    def _mended(self) -> str:
+        """What is left where the watchdog was killed, or gave up, after another try; in words."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        left = mend(self.journal.path, AGAIN_S).left if self.journal.path.exists() else ()
+        return "; ".join(("processes of the run may be left", *left))
 
     async def spawn(
         self,
@@ -115,15 +139,23 @@ def _claim(scratch: Path) -> None:
         raise ProcessError(str(scratch), "is not empty", "the end of the run would remove its files")
 
 
-def _start_watchdog(theirs: socket.socket, scratch: Path) -> subprocess.Popen[bytes]:
+def journals_folder() -> Path:
+    """Where a user's journals are: ``$BROWNOUT_STATE``, else the user's state folder, which outlives a restart."""
+    chosen = os.environ.get("BROWNOUT_STATE")
+    return Path(chosen).absolute() if chosen else platformdirs.user_state_path("brownout") / "journals"
+
+
+def _start_watchdog(theirs: socket.socket, scratch: Path, journal: Journal) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, out of the terminal's reach."""
     life = os.pidfd_open(os.getpid())
+    inherited = (theirs.fileno(), life, journal.fileno())
+    channel, alive, lock = map(str, inherited)
     try:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_WATCHDOG), str(theirs.fileno()), str(life), str(scratch)],
+            [sys.executable, "-I", "-S", str(_WATCHDOG), channel, alive, str(scratch), lock, str(journal.path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(), life),
+            pass_fds=inherited,
             start_new_session=True,
         )
     finally:

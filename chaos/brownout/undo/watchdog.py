@@ -1,8 +1,8 @@
-"""The process behind a run: it starts the run's processes, and ends them all when the runner is gone.
+"""The process behind a run: it starts its processes, and ends them and undoes its faults when the runner is gone.
 
 It is run by its path with the standard library alone, so it stands within a few hundredths of a second:
-``python -I -S watchdog.py <socket to the runner> <pidfd of the runner> <scratch directory>``, where the first
-two are inherited descriptors. Lines of JSON, to it:
+``python -I -S watchdog.py <socket to the runner> <pidfd of the runner> <scratch directory> <lock> <journal>``, where
+the socket, the pidfd and the journal's lock are inherited descriptors. Lines of JSON, to it:
 
     {"id", "argv", "env", "cwd", "log", "user": [uid, gid] or null, "stop"}     start a process
     {"id", "signal"}                                                           send it a signal
@@ -12,6 +12,8 @@ and from it ``{"id", "pid"}`` or ``{"id", "cause"}`` for a start, ``{"id", "code
 It is a subreaper: when a process ends, what that process had started becomes the watchdog's own child. So to
 end everything, however deep or detached, is to kill one's children until there are none; and since a child's
 pid stays taken until it is waited for, no signal of the watchdog can ever meet a stranger.
+
+What the run had broken is undone from its journal, at the same time: the run may have broken what is not its own.
 """
 
 import contextlib
@@ -23,10 +25,15 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
+
+sys.path.append(str(Path(__file__).parents[2]))  # run by its path, it knows of no package
+
+from brownout.mending import Mended, mend
 
 GRACE_S = 1.0
 """How long a process may take over its own stop signal when all is ended."""
@@ -251,27 +258,50 @@ def _detach(*descriptors: int) -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def main(descriptor: int, life: int, scratch: str) -> int:
+class _Mending:
+    """The journal's faults being undone, beside the end of all processes: neither waits for the other."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._mended: Mended | None = None
+        self._thread = threading.Thread(target=self._mend, daemon=True)
+        self._thread.start()
+
+    def done(self) -> bool:
+        """Wait for its end; whether nothing is left in force."""
+        self._thread.join()
+        return self._mended is not None and not self._mended.left
+
+    def _mend(self) -> None:
+        with contextlib.suppress(OSError):  # it is gone, or its disk is full
+            self._mended = mend(self._journal)
+
+
+def main(descriptor: int, life: int, scratch: str, lock: int, journal: str) -> int:
     """Watch until the runner is gone, then leave nothing of the run.
 
     Args:
         descriptor: of the socket to the runner.
         life: pidfd of the runner.
         scratch: absolute path of the directory to remove at the end.
+        lock: descriptor of the journal, whose lock is held as long as this process lives.
+        journal: absolute path of the same.
 
     Returns:
-        0, or 1 when a process is left that could not be ended.
+        0, or 1 when a process is left that could not be ended, or a fault that could not be undone.
     """
-    _detach(descriptor, life)
+    _detach(descriptor, life, lock)
     with socket.socket(fileno=descriptor) as runner:
         watchdog = _Watchdog(runner, life)
         try:
             watchdog.serve()
         finally:  # a fault of its own included
+            mending = _Mending(Path(journal))
             all_ended = watchdog.end_all()
+            all_undone = mending.done()
             shutil.rmtree(scratch, ignore_errors=True)
-    return 0 if all_ended else 1
+    return 0 if all_ended and all_undone else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5]))

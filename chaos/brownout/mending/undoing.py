@@ -1,0 +1,118 @@
+"""How each fault is undone, at the place where it is, and proved to be undone."""
+
+import json
+import signal
+import socket
+from typing import Any, NamedTuple
+
+from brownout.errors import FaultError
+from brownout.mending.process import Identity, state_of
+
+__all__ = ["Undo", "gone_with_boot", "undo"]
+
+ANSWER_S = 1.0
+"""How long Toxiproxy may take over one answer before it is asked again; the usual one takes 2 ms."""
+
+NOT_FOUND = 404
+REFUSED = 400
+
+
+class Undo(NamedTuple):
+    """What undoes a fault, whoever did it and whoever owns what it was done to.
+
+    Attributes:
+        how: ``resume`` a process, ``take-off`` a toxic, or ``switch-on`` a proxy.
+        process: with its end the fault has ended as well: the paused one, or the Toxiproxy; None: not known.
+        server: ``host:port`` of Toxiproxy's API.
+        proxy: its name.
+        toxic: its name.
+    """
+
+    how: str
+    process: Identity | None = None
+    server: str = ""
+    proxy: str = ""
+    toxic: str = ""
+
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> "Undo":
+        """The same, from its JSON."""
+        process = fields["process"]
+        return cls(**{**fields, "process": process and Identity(*process)})
+
+    def __str__(self) -> str:
+        match self.how:
+            case "resume":
+                return f"pause of process {self.process.pid if self.process else '?'}"
+            case "take-off":
+                return f"{self.toxic} on {self.proxy}"
+        return f"outage of {self.proxy}"
+
+
+def undo(fault: Undo) -> str:
+    """Undo a fault where it is still in force; returns how it came to be gone, as was read back.
+
+    Raises:
+        FaultError: it may still be in force.
+    """
+    if fault.process and not fault.process.alive:
+        return f"gone with process {fault.process.pid}"
+    if fault.how == "resume":
+        return _resume(fault)
+    try:
+        return _mend_proxy(fault)
+    except ConnectionRefusedError:
+        return f"gone with Toxiproxy, nobody listens at {fault.server}"
+    except (OSError, ValueError) as error:
+        raise FaultError(str(fault), f"Toxiproxy at {fault.server}: {error}") from None
+
+
+def gone_with_boot(fault: Undo) -> bool:
+    """Whether a restart of this machine ended a fault: all but those in a Toxiproxy on another one."""
+    return fault.process is not None or fault.server.startswith(("127.", "localhost:", "[::1]:"))
+
+
+def _resume(fault: Undo) -> str:
+    assert fault.process  # noqa: S101  what is paused has a pid
+    fault.process.send(signal.SIGCONT)
+    if fault.process.alive and state_of(fault.process.pid) == "T":
+        raise FaultError(str(fault), "it is still paused")
+    return "resumed"
+
+
+def _mend_proxy(fault: Undo) -> str:
+    path = f"/proxies/{fault.proxy}"
+    if fault.how == "take-off":
+        _ask(fault.server, "DELETE", f"{path}/toxics/{fault.toxic}")
+    else:
+        _ask(fault.server, "POST", path, {"enabled": True})
+    proxy = _ask(fault.server, "GET", path)
+    if proxy is None:
+        return "gone with its proxy"
+    if fault.how == "take-off" and fault.toxic in (toxic["name"] for toxic in proxy["toxics"]):
+        raise FaultError(str(fault), "it is still there")
+    if fault.how == "switch-on" and not proxy["enabled"]:
+        raise FaultError(str(fault), "it is still off")
+    return "taken off" if fault.how == "take-off" else "switched on"
+
+
+def _ask(server: str, method: str, path: str, body: object = None) -> Any:
+    """Toxiproxy's answer; None where there is none of that name. http.client alone would double the watchdog's start.
+
+    Raises:
+        OSError: there was no answer, or it was a refusal.
+        ValueError: it was none of Toxiproxy's.
+    """
+    content = json.dumps(body).encode() if body else b""
+    head = f"{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {len(content)}\r\n\r\n"
+    host, _, port = server.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), ANSWER_S) as connection:
+        connection.sendall(head.encode() + content)
+        said = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    head_said, _, body_said = said.partition(b"\r\n\r\n")
+    status = int(head_said.split(b" ", 2)[1]) if head_said.startswith(b"HTTP/1.") else 0
+    if status == NOT_FOUND:
+        return None
+    if not status or status >= REFUSED:
+        raise OSError(f"status {status}, {body_said[:100].decode(errors='replace').strip()}")
+    return json.loads(body_said) if body_said else {}
