@@ -33,8 +33,8 @@ class _Telemetry(msgspec.Struct):
     """What the observing servers knew, ``telemetry.json.gz``."""
 
     cell: str
-    spans: list[Span]
-    series: list[Series]
+    spans: list[Span] | None
+    series: list[Series] | None
     queried: dict[str, list[Series]] = {}
 
 

@@ -70,8 +70,13 @@ class Processes(Protocol):
 class Telemetry(Protocol):
     """What the observing servers know of a cell."""
 
-    async def collect(self, from_ns: int, to_ns: int, traces: frozenset[str]) -> tuple[list[Span], list[Series]]:
-        """Spans and metric series of a time, once everything has arrived: bounded waiting for the last."""
+    async def collect(
+        self, from_ns: int, to_ns: int, traces: frozenset[str]
+    ) -> tuple[list[Span] | None, list[Series] | None]:
+        """Spans and metric series of a time, once everything has arrived: bounded waiting for the last.
+
+        None in the place of what the system is not wired to show; see `Recording`.
+        """
 
     async def evaluate(self, query: str, from_ns: int, to_ns: int) -> list[Series]:
         """What a query comes to over a time, a point each `SCRAPE_S`; ``$cell`` in it is the cell's name.

@@ -108,12 +108,27 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(Edge(caller, callee) for callee in self.callees(caller))
 
     def servers(self) -> frozenset[str]:
-        """The servers that some service reaches over an edge."""
-        return frozenset(edge.callee for edge in self.edges() if edge.callee in EDGE_SERVERS)
+        """The servers that some service reaches over an edge, and those that observe it.
+
+        Jaeger where services are told where spans go, and Prometheus where Consul tells which services there are.
+        """
+        named = {edge.callee for edge in self.edges() if edge.callee in EDGE_SERVERS}
+        needed = {
+            "consul": bool(self.discovered()),
+            "postgres": any(self.tells(name, "database") for name in self.services),
+            "jaeger": any(self.tells(name, "otlp") for name in self.services),
+            "prometheus": "consul" in named or bool(self.discovered()),
+        }
+        return frozenset(named | {name for name, is_needed in needed.items() if is_needed})
 
     def discovered(self) -> frozenset[str]:
         """The services that some service finds through Consul."""
         return frozenset(Edge("", callee).service for service in self.services.values() for callee in service.calls)
+
+    def tells(self, service: str, word: str) -> bool:
+        """Whether a service's environment has a placeholder."""
+        values = (*self.env.values(), *self.services[service].env.values())
+        return any(f"{{{word}}}" in value for value in values)
 
     def edge(self, text: str) -> Edge:
         """The edge that a text such as ``orders -> users`` names.

@@ -22,7 +22,7 @@ READY_S = 20.0
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def programs() -> Mapping[str, Program]:
-    return await provide(lambda *_: None)
+    return await provide(lambda *_: None, ["postgres", "consul", "jaeger", "prometheus"])
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

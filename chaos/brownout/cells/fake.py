@@ -115,12 +115,19 @@ class FakeTelemetry:
         spans: list[Span] | None = None,
         series: list[Series] | None = None,
         queried: dict[str, list[Series]] | None = None,
+        *,
+        blind: bool = False,
     ) -> None:
+        self._blind = blind
         self._known = ([] if spans is None else spans, [] if series is None else series)
         self._queried = {} if queried is None else queried
 
-    async def collect(self, from_ns: int, to_ns: int, traces: frozenset[str]) -> tuple[list[Span], list[Series]]:
-        """The spans of the traces within the time, and all series."""
+    async def collect(
+        self, from_ns: int, to_ns: int, traces: frozenset[str]
+    ) -> tuple[list[Span] | None, list[Series] | None]:
+        """The spans of the traces within the time, and all series; neither of a system that shows nothing."""
+        if self._blind:
+            return None, None
         spans, series = self._known
         return [s for s in spans if s.trace_id in traces and from_ns <= s.start_ns <= to_ns], series
 

@@ -30,11 +30,11 @@ class LocalStores:
 
     Args:
         cell: the cell's name, the prefix of its topics and databases.
-        postgres: ``host:port`` of the server itself.
+        postgres: ``host:port`` of the server itself; None where the system has no database.
         log: the broker's topics; None where the system has no broker.
     """
 
-    def __init__(self, cell: str, postgres: str, log: Log | None = None) -> None:
+    def __init__(self, cell: str, postgres: str | None, log: Log | None = None) -> None:
         self._cell = cell
         self._postgres = postgres
         self._log = log
@@ -43,8 +43,10 @@ class LocalStores:
         """The rows of a query on a service's own database, which cannot change anything.
 
         Raises:
-            CellError: the database refused it or did not answer, or there are more than ``MOST_ROWS``.
+            CellError: the database refused it or did not answer, there is none, or more than ``MOST_ROWS``.
         """
+        if self._postgres is None:
+            raise CellError(f"{self._cell}/{service}", f"{sql}: no database", "name {postgres} in the topology")
         try:
             rows = await self._rows(database_of(self._cell, service), sql)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

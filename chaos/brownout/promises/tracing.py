@@ -139,7 +139,7 @@ class Tracing(Stated, frozen=True, kw_only=True, tag="tracing"):
 
 def _traces(recording: Recording) -> Mapping[str, list[Span]]:
     traces: dict[str, list[Span]] = {}
-    for span in recording.spans:
+    for span in recording.spans or ():
         traces.setdefault(span.trace_id, []).append(span)
     return traces
 
