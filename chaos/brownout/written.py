@@ -35,11 +35,13 @@ class Written:
         now_s: seconds since the beginning.
         series: the metrics; one series from the start.
         spans: the traces; requests add theirs.
+        traced: whether the system sends spans, and is scraped.
         queried: what Prometheus made of queries.
     """
 
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.traced = True
         self.series = [Series({"__name__": "up"}, [(0.0, 1.0)])]
         self.spans: list[Span] = []
         self.queried: dict[str, list[Series]] = {}
@@ -175,7 +177,8 @@ class Written:
                 recorder.end(begun[number], line.outcome, **line.ended)
             else:
                 begun[number] = recorder.begin(line.actor, line.action, trace_id=line.trace_id, **line.begun)
-        return Recording("written", "written", recorder.history, self.spans, self.series, self.queried)
+        spans, series = (self.spans, self.series) if self.traced else (None, None)
+        return Recording("written", "written", recorder.history, spans, series, self.queried)
 
     def _add(self, line: _Line) -> None:
         self._lines.append(line)

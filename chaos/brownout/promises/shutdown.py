@@ -49,7 +49,7 @@ class GracefulShutdown(Stated, frozen=True, kw_only=True, tag="graceful-shutdown
     """After SIGTERM an instance takes nothing new, finishes what it has, and ends by itself (clause 6.6).
 
     With one instance the journey has to be one call at the service's own port: a second call of it would come after
-    the signal and be refused.
+    the signal and be refused. Several are told apart by their spans.
 
     Attributes:
         service: whose first instance is sent the signal.
@@ -129,7 +129,10 @@ class GracefulShutdown(Stated, frozen=True, kw_only=True, tag="graceful-shutdown
 
     def _drain_tells(self, recording: Recording, requests: Sorted, signal: Window, slowest: Figure) -> None:
         """Make sure that the signalled instance had requests, for long enough, and that the fate of all is known."""
-        if not traces_at(recording, [*requests.early, *requests.in_flight], self.service):
+        if not recording.traced and self.instances > 1:
+            raise NoEvidenceError("instances are told apart by their spans, and the system sends none")
+        before = [*requests.early, *requests.in_flight]
+        if recording.traced and not traces_at(recording, before, self.service):
             raise NoEvidenceError(f"no request before the signal has a span of {self.service}")
         if (held := self._at_the_signalled(recording, requests.in_flight, signal)) < FEWEST_IN_FLIGHT:
             raise NoEvidenceError(
