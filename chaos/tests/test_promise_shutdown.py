@@ -221,7 +221,7 @@ def test_a_broken_drain_fails_and_says_what_became_of_whom(run: Run, reason: str
         ),
         (
             Run(promise=PAIR, default_later=FINE, traced=False),
-            "instances are told apart by their spans, and the system sends none",
+            "which instance had a request shows in spans only, and the system sends none",
         ),
         (Run(traced=False, later={40: CUT, 41: CUT}), "2 of 30 requests after the signal were cut"),
         (Run(entry="gateway"), "the journey enters at gateway; it must enter at users"),

@@ -14,6 +14,7 @@ __all__ = [
     "at_once",
     "edge_of",
     "entered_at",
+    "needs_spans",
     "phase",
     "read",
     "requests_at",
@@ -101,6 +102,16 @@ def traces_at(recording: Recording, operations: Iterable[Operation], service: st
     """The traces of some operations in which a service was reached."""
     spans = recording.spans_of(traces(operations), service)
     return {span.trace_id for span in spans if span.kind == "server"}
+
+
+def needs_spans(recording: Recording, what: str) -> None:
+    """Make sure that the system sends spans, where nothing else shows what is looked for.
+
+    Raises:
+        NoEvidenceError: it sends none.
+    """
+    if not recording.traced:
+        raise NoEvidenceError(f"{what} shows in spans only, and the system sends none")
 
 
 def seen_at(recording: Recording, operations: Sequence[Operation], service: str) -> None:

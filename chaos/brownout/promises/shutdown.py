@@ -7,7 +7,17 @@ from msgspec import Meta
 
 from brownout.faults import Latency, Terminated
 from brownout.history import Operation, Outcome
-from brownout.promises.evidence import edge_of, entered_at, phase, seconds, told, traces, traces_at, whole_window
+from brownout.promises.evidence import (
+    edge_of,
+    entered_at,
+    needs_spans,
+    phase,
+    seconds,
+    told,
+    traces,
+    traces_at,
+    whole_window,
+)
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
 from brownout.recording import Recording
 from brownout.scenario import Hold, Load, Scenario, Seen, Wait
@@ -129,8 +139,8 @@ class GracefulShutdown(Stated, frozen=True, kw_only=True, tag="graceful-shutdown
 
     def _drain_tells(self, recording: Recording, requests: Sorted, signal: Window, slowest: Figure) -> None:
         """Make sure that the signalled instance had requests, for long enough, and that the fate of all is known."""
-        if not recording.traced and self.instances > 1:
-            raise NoEvidenceError("instances are told apart by their spans, and the system sends none")
+        if self.instances > 1:
+            needs_spans(recording, "which instance had a request")
         before = [*requests.early, *requests.in_flight]
         if recording.traced and not traces_at(recording, before, self.service):
             raise NoEvidenceError(f"no request before the signal has a span of {self.service}")
