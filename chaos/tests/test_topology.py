@@ -68,11 +68,12 @@ def test_a_system_that_says_where_its_spans_go_has_a_tracing_server() -> None:
 def test_a_system_of_plain_addresses_needs_no_server() -> None:
     plain = """
     entry = "front"
-    services.front = { command = ["front"], env = { STOCK_URL = "http://{stock}" } }
+    services.front = { command = ["front", "-prices={prices}"], env = { STOCK_URL = "http://{stock}" } }
+    services.prices = { command = ["prices"] }
     services.stock = { command = ["stock"] }
     """
     topology = parse_topology(plain, "topology.toml")
-    assert topology.edges() == (Edge("front", "stock"),)
+    assert topology.edges() == (Edge("front", "prices"), Edge("front", "stock"))
     assert topology.servers() == set()
 
 

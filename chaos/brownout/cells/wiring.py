@@ -106,7 +106,7 @@ def wire(
         for name in services
         for number in range(counts[name])
     )
-    databases = tuple(database_of(cell, name) for name in services if topology.tells(name, "database"))
+    databases = tuple(database_of(cell, name) for name in services if "database" in topology.words(name))
     return Wiring(running, proxies, databases)
 
 
