@@ -5,6 +5,7 @@ import resource
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from brownout.archive import Archive, open_run
@@ -41,6 +42,14 @@ def test_a_recording_is_read_back_as_it_was(archive: Archive) -> None:
     assert read.history.events == written.history.events
     assert (read.spans, read.series, read.cell) == (written.spans, written.series, written.cell)
     assert read.queried == written.queried
+
+
+def test_what_a_system_does_not_show_is_kept_apart_from_what_was_not_there(archive: Archive) -> None:
+    blind = msgspec.structs.replace(record(archive), spans=None, series=[])
+    archive.add_telemetry(blind)
+    read = open_run(archive.folder).recording("breaker")
+    assert read is not None
+    assert (read.traced, read.spans, read.series) == (False, None, [])
 
 
 def test_the_run_keeps_its_contract_topology_and_promises(archive: Archive) -> None:
