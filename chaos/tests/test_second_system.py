@@ -104,6 +104,11 @@ def test_a_promise_that_is_kept_passes(verdicts: Mapping[str, Verdict], name: st
     assert verdicts[name].ruling is Ruling.PASS, verdicts[name].reason
 
 
+def test_a_black_hole_is_silent_to_a_caller_of_one_connection_a_request(verdicts: Mapping[str, Verdict]) -> None:
+    slowest = next(figure for figure in verdicts["health"].figures if figure.name == "slowest answer")
+    assert slowest.value >= 2  # the patience of the front's own check
+
+
 @pytest.mark.parametrize("done", BROKEN)
 def test_a_promise_that_is_broken_fails_for_the_right_reason(verdicts: Mapping[str, Verdict], done: str) -> None:
     verdict, (_, offence) = verdicts[done], BROKEN[done]
