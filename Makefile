@@ -49,7 +49,7 @@ mutants: install
 	@PYTHONPATH=chaos/tests $(BIN)/python -m mutants --table docs/mutants.md
 
 soak: install
-	@PYTHONPATH=chaos/tests $(BIN)/python -m soak $(or $(or $(N),100),20) $(BUSY)
+	@PYTHONPATH=chaos/tests $(BIN)/python -m soak $(or $(N),20) $(BUSY)
 
 up: install
 	@$(BIN)/brownout up

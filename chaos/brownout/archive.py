@@ -41,8 +41,8 @@ class _Telemetry(msgspec.Struct):
     """What the observing servers knew, and the seal on the history beside it: ``telemetry.json.gz``."""
 
     cell: str
-    spans: list[Span]
-    series: list[Series]
+    spans: list[Span] | None
+    series: list[Series] | None
     queried: dict[str, list[Series]] = {}
     scenario: str = ""
     history_crc32: int | None = None

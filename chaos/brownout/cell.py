@@ -8,7 +8,19 @@ import msgspec
 from brownout.recording import Series, Span
 from brownout.topology import Edge
 
-__all__ = ["Bite", "Canary", "Cell", "Configuration", "Fault", "Network", "Processes", "Stores", "Telemetry", "Toxic"]
+__all__ = [
+    "Bite",
+    "Canary",
+    "Cell",
+    "Configuration",
+    "Fault",
+    "Network",
+    "Processes",
+    "Registry",
+    "Stores",
+    "Telemetry",
+    "Toxic",
+]
 
 
 class Toxic(msgspec.Struct, frozen=True):
@@ -87,8 +99,13 @@ class Processes(Protocol):
 class Telemetry(Protocol):
     """What the observing servers know of a cell."""
 
-    async def collect(self, from_ns: int, to_ns: int, traces: frozenset[str]) -> tuple[list[Span], list[Series]]:
-        """Spans and metric series of a time, once everything has arrived: bounded waiting for the last."""
+    async def collect(
+        self, from_ns: int, to_ns: int, traces: frozenset[str]
+    ) -> tuple[list[Span] | None, list[Series] | None]:
+        """Spans and metric series of a time, once everything has arrived: bounded waiting for the last.
+
+        None in the place of what the system is not wired to show; see `Recording`.
+        """
 
     async def evaluate(self, query: str, from_ns: int, to_ns: int) -> list[Series]:
         """What a query comes to over a time, a point each `SCRAPE_S`; ``$cell`` in it is the cell's name.
@@ -99,7 +116,7 @@ class Telemetry(Protocol):
 
 
 class Stores(Protocol):
-    """What a cell's services keep, read beside them: no proxy between, and nothing is changed."""
+    """What a cell's services keep and tell each other, beside them: no proxy between."""
 
     async def select(self, service: str, sql: str) -> list[dict[str, Any]]:
         """The rows of a query on a service's own database; their values are fit for JSON.
@@ -113,6 +130,35 @@ class Stores(Protocol):
 
         Raises:
             CellError: the broker did not answer.
+        """
+
+    async def publish(self, topic: str, value: str) -> int:
+        """Put a message on a topic of the cell, or all that are there once more; returns how many were put there.
+
+        Args:
+            topic: without the cell's prefix.
+            value: the message's text; empty: each that is there, as it is.
+
+        Raises:
+            CellError: the broker did not answer.
+        """
+
+
+class Registry(Protocol):
+    """Who is registered in a cell, beside its services: no proxy between."""
+
+    async def passing(self, service: str) -> list[str]:
+        """The ids of a service's instances that pass.
+
+        Raises:
+            CellError: the registry did not answer, or there is none.
+        """
+
+    async def forget(self, service: str) -> list[str]:
+        """Take every instance of a service out, as a restarted agent has lost it; returns their ids.
+
+        Raises:
+            CellError: the registry did not answer, or there is none.
         """
 
 
@@ -149,6 +195,10 @@ class Cell(Protocol):
     @property
     def stores(self) -> Stores:
         """What its services keep."""
+
+    @property
+    def registry(self) -> Registry:
+        """Who is registered in it."""
 
     @property
     def configuration(self) -> Configuration:

@@ -14,9 +14,12 @@ from brownout.scenario import (
     LONGEST_S,
     Bytes,
     Calls,
+    Forget,
     Hold,
     Load,
+    Lookup,
     Messages,
+    Publish,
     Put,
     Scenario,
     Select,
@@ -165,8 +168,8 @@ class _Performance:
                 self._recorder.note("bytes", str(step.edge), Outcome.OK, **carried)
             case Select() | Messages():
                 await self._read(step)
-            case Put():
-                await self._put(step)
+            case Put() | Publish() | Forget() | Lookup():
+                await self._done_beside(step)
             case Hold():
                 async with self._held(step.what):
                     await self._all(step.steps)
@@ -200,10 +203,23 @@ class _Performance:
             await asyncio.sleep(READ_EVERY_S)
         self._recorder.end(begun, Outcome.FAILED if missing else Outcome.OK, rows=rows)
 
-    async def _put(self, step: Put) -> None:
-        begun = self._recorder.begin("put", step.key, value=step.value)
-        await self._cell.configuration.put(step.key, step.value)
-        self._recorder.end(begun, Outcome.OK)
+    async def _done_beside(self, step: Put | Publish | Forget | Lookup) -> None:
+        """What is done at the servers themselves, past all proxies."""
+        match step:
+            case Put():
+                begun = self._recorder.begin("put", step.key, value=step.value)
+                await self._cell.configuration.put(step.key, step.value)
+                said: dict[str, Any] = {}
+            case Publish():
+                begun = self._recorder.begin("publish", step.topic, value=step.value)
+                said = {"messages": await self._cell.stores.publish(step.topic, step.value)}
+            case Forget():
+                begun = self._recorder.begin("forget", step.service)
+                said = {"instances": await self._cell.registry.forget(step.service)}
+            case Lookup():
+                begun = self._recorder.begin("lookup", step.service)
+                said = {"instances": await self._cell.registry.passing(step.service)}
+        self._recorder.end(begun, Outcome.OK, **said)
 
     async def _rows(self, step: Select | Messages) -> list[dict[str, Any]]:
         if isinstance(step, Select):

@@ -25,7 +25,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         index: its place, from 0.
         at_ns: Unix time in nanoseconds, of a clock that never steps back during a run.
         actor: who did it: ``calls`` or ``load`` (requests), ``fault`` (its entry), ``canary``, ``lift`` (its end),
-            ``watch``, ``bytes``, ``select``, ``messages``, ``put``, ``query``, ``step`` (of the scenario), ``engine``.
+            ``watch``, ``bytes``, ``select``, ``messages``, ``publish``, ``put``, ``forget``,
+            ``lookup``, ``query``, ``step`` (of the scenario), ``engine``.
         action: what was done: the phase of a request, the fault in words, the step's name.
         outcome: INVOKED when it begins; OK, FAILED or UNKNOWN when it ends.
         of: the index of the INVOKED event that this one ends; -1 on an event that stands alone.

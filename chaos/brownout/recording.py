@@ -46,27 +46,32 @@ class Recording(msgspec.Struct, frozen=True):
         scenario: the scenario's name.
         cell: the cell's name.
         history: every request, fault, probe and step.
-        spans: the traces of the requests.
-        series: the metrics of the cell.
+        spans: the traces of the requests; None: the system sends none, and shows itself from outside only.
+        series: the metrics of the cell; None: it is not scraped.
         queried: what Prometheus made of each query of the scenario, a point each `SCRAPE_S`.
     """
 
     scenario: str
     cell: str
     history: History
-    spans: list[Span]
-    series: list[Series]
+    spans: list[Span] | None
+    series: list[Series] | None
     queried: dict[str, list[Series]] = {}
 
     def first_spans(self) -> dict[tuple[str, str], Span]:
         """The first request that each service had in each trace, by trace and service."""
         first: dict[tuple[str, str], Span] = {}
-        for span in self.spans:
+        for span in self.spans or ():
             place = (span.trace_id, span.service)
             if span.kind == "server" and (place not in first or span.start_ns < first[place].start_ns):
                 first[place] = span
         return first
 
+    @property
+    def traced(self) -> bool:
+        """Whether the system sends spans: only then does the absence of one mean something."""
+        return self.spans is not None
+
     def spans_of(self, trace_ids: set[str], service: str) -> list[Span]:
         """The spans that a service has in some traces."""
-        return [span for span in self.spans if span.service == service and span.trace_id in trace_ids]
+        return [span for span in self.spans or () if span.service == service and span.trace_id in trace_ids]

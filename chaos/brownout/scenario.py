@@ -14,9 +14,12 @@ __all__ = [
     "Answered",
     "Bytes",
     "Calls",
+    "Forget",
     "Hold",
     "Load",
+    "Lookup",
     "Messages",
+    "Publish",
     "Put",
     "Scenario",
     "Seen",
@@ -211,6 +214,38 @@ class Put(msgspec.Struct, frozen=True, tag="put"):
     value: str
 
 
+class Publish(msgspec.Struct, frozen=True, tag="publish"):
+    """Put a message on a topic of the cell, past all proxies and services.
+
+    Attributes:
+        topic: without the cell's prefix.
+        value: its text; empty: every message that is on the topic, once more, with its key and headers.
+    """
+
+    topic: str
+    value: str = ""
+
+
+class Forget(msgspec.Struct, frozen=True, tag="forget"):
+    """Have the registry forget every instance of a service, as one that was restarted does.
+
+    Attributes:
+        service: whose instances.
+    """
+
+    service: str
+
+
+class Lookup(msgspec.Struct, frozen=True, tag="lookup"):
+    """Read which instances of a service the registry would give to callers.
+
+    Attributes:
+        service: whose instances.
+    """
+
+    service: str
+
+
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
     """Hold a fault, a load or a watch open while steps are done; it is closed whatever becomes of them."""
 
@@ -218,7 +253,7 @@ class Hold(msgspec.Struct, frozen=True, tag="hold"):
     steps: tuple["Step", ...]
 
 
-Step: TypeAlias = Wait | Calls | Bytes | Select | Messages | Put | Hold
+Step: TypeAlias = Wait | Calls | Bytes | Select | Messages | Put | Publish | Forget | Lookup | Hold
 
 
 def name_of(step: Step) -> str:  # noqa: PLR0911 - one for each kind of step
@@ -236,6 +271,10 @@ def name_of(step: Step) -> str:  # noqa: PLR0911 - one for each kind of step
             return f"messages {step.name}"
         case Put():
             return f"put {step.key} = {step.value}"
+        case Publish():
+            return f"publish {step.value!r} on {step.topic}" if step.value else f"publish {step.topic} again"
+        case Forget() | Lookup():
+            return f"{'forget' if isinstance(step, Forget) else 'lookup'} {step.service}"
         case Hold():
             return _name_of_held(step.what)
 

@@ -89,15 +89,15 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     launcher: tuple[str, ...] = ()
 
     def callees(self, caller: str) -> tuple[str, ...]:
-        """Whom a service depends on: the services it calls, then the servers its environment names."""
-        service = self.services[caller]
-        named = {
-            word
-            for value in (*self.env.values(), *service.env.values())
-            for word in _PLACEHOLDER.findall(value)
-            if word in self.services or word in EDGE_SERVERS
-        }
-        return tuple(dict.fromkeys((*service.calls, *sorted(named))))
+        """Whom a service depends on: the services it calls, then what its environment and arguments name."""
+        named = {word for word in self.words(caller) if word in self.services or word in EDGE_SERVERS}
+        return tuple(dict.fromkeys((*self.services[caller].calls, *sorted(named))))
+
+    def words(self, service: str) -> frozenset[str]:
+        """The placeholders in a service's environment and arguments."""
+        its = self.services[service]
+        texts = (*self.env.values(), *its.env.values(), *its.command)
+        return frozenset(word for text in texts for word in _PLACEHOLDER.findall(text))
 
     def edges(self) -> tuple[Edge, ...]:
         """Every edge of the system."""
@@ -108,8 +108,19 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(Edge(caller, callee) for callee in self.callees(caller))
 
     def servers(self) -> frozenset[str]:
-        """The servers that some service reaches over an edge."""
-        return frozenset(edge.callee for edge in self.edges() if edge.callee in EDGE_SERVERS)
+        """The servers that some service reaches over an edge, and those that observe it.
+
+        Jaeger where services are told where spans go, and Prometheus where Consul tells which services there are.
+        """
+        words = frozenset(word for name in self.services for word in self.words(name))
+        needed = {
+            "consul": "consul" in words or self.discovered(),
+            "postgres": words & {"postgres", "database"},
+            "kafka": "kafka" in words,
+            "jaeger": "otlp" in words,
+            "prometheus": "consul" in words or self.discovered(),
+        }
+        return frozenset(name for name, because in needed.items() if because)
 
     def discovered(self) -> frozenset[str]:
         """The services that some service finds through Consul."""

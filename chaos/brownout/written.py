@@ -35,11 +35,13 @@ class Written:
         now_s: seconds since the beginning.
         series: the metrics; one series from the start.
         spans: the traces; requests add theirs.
+        traced: whether the system sends spans, and is scraped.
         queried: what Prometheus made of queries.
     """
 
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.traced = True
         self.series = [Series({"__name__": "up"}, [(0.0, 1.0)])]
         self.spans: list[Span] = []
         self.queried: dict[str, list[Series]] = {}
@@ -99,6 +101,11 @@ class Written:
         """A reading of rows (``select``) or ``messages``."""
         self._add(_Line(actor, name, self.now_s, self.now_s + took_s, ended={"rows": rows}))
         self.wait(took_s)
+
+    def beside(self, actor: str, action: str, *, begun: dict[str, Any] | None = None, **ended: Any) -> None:
+        """Something done at a server itself: ``publish``, ``forget``, ``lookup``."""
+        self._add(_Line(actor, action, self.now_s, self.now_s + ENTERING_S, begun=begun or {}, ended=ended))
+        self.wait(ENTERING_S)
 
     def put(self, key: str, value: str, *, written: bool = True) -> None:
         """The writing of a key of the configuration."""
@@ -181,7 +188,8 @@ class Written:
                 recorder.end(begun[number], line.outcome, **line.ended)
             else:
                 begun[number] = recorder.begin(line.actor, line.action, trace_id=line.trace_id, **line.begun)
-        return Recording("written", "written", recorder.history, self.spans, self.series, self.queried)
+        spans, series = (self.spans, self.series) if self.traced else (None, None)
+        return Recording("written", "written", recorder.history, spans, series, self.queried)
 
     def _add(self, line: _Line) -> None:
         self._lines.append(line)

@@ -63,6 +63,14 @@ def test_a_run_of_the_format_before_is_read(archive: Archive) -> None:
     assert [each is not None for each in open_run(archive.folder).recordings("breaker")] == [True]
 
 
+def test_what_a_system_does_not_show_is_kept_apart_from_what_was_not_there(archive: Archive) -> None:
+    blind = msgspec.structs.replace(record(archive), spans=None, series=[])
+    archive.add_telemetry(blind)
+    read = open_run(archive.folder).recording("breaker")
+    assert read is not None
+    assert (read.traced, read.spans, read.series) == (False, None, [])
+
+
 def test_the_run_keeps_its_contract_topology_and_promises(archive: Archive) -> None:
     opened = open_run(archive.folder)
     assert opened.contract.read_text() == "# promises"

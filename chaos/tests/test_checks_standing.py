@@ -207,6 +207,12 @@ def test_no_traces_are_no_evidence(story: Written) -> None:
     assert missing_evidence(story.recording()) == ["no traces were collected"]
 
 
+def test_a_system_that_shows_neither_lacks_neither(story: Written) -> None:
+    story.end()
+    story.traced = False
+    assert missing_evidence(story.recording()) == []
+
+
 def test_requests_without_a_trace_are_no_evidence(story: Written) -> None:
     story.call("load")
     story.end()

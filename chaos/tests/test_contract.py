@@ -143,7 +143,7 @@ def test_when_a_run_is_judged_again_no_journey_is_needed() -> None:
             (
                 "contract.toml: promise[0].kind: unknown kind 'circuitbreaker'; allowed are caller-mistakes, "
                 "circuit-breaker, configuration, consumer-shutdown, deadline, discovery, events, graceful-shutdown, "
-                "half-open, health, isolation, metric, mild-trouble, rate-limit, recovery, tracing"
+                "half-open, health, isolation, metric, mild-trouble, rate-limit, recovery, registration, tracing"
             ),
         ),
         (

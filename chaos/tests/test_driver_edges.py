@@ -1,5 +1,6 @@
 """A cell's edges held by a real Toxiproxy, in front of small real callees."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from itertools import count
 from types import SimpleNamespace
@@ -106,11 +107,23 @@ async def test_a_black_hole_is_silent(network: EdgeNetwork) -> None:
     assert await network.canary(EDGE, 0.3) == Canary()
 
 
-async def test_a_callee_that_hangs_up_is_heard_through_a_black_hole(network: EdgeNetwork, proxies: list[Proxy]) -> None:
+async def test_a_callee_that_hangs_up_is_heard_through_a_toxic(network: EdgeNetwork, proxies: list[Proxy]) -> None:
     await network.add_toxic(EDGE, BLACK_HOLE)
     async with aiohttp.ClientSession(headers={"Connection": "close"}) as session:
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await session.get(f"http://{proxies[0].listen}/health")
+
+
+async def test_a_callee_that_hangs_up_is_not_heard_through_a_black_hole_before_it_is_lifted(
+    network: EdgeNetwork, proxies: list[Proxy]
+) -> None:
+    async with aiohttp.ClientSession(headers={"Connection": "close"}) as session:
+        async with BlackHole(EDGE).injected(cast("Cell", SimpleNamespace(network=network))):
+            asking = asyncio.ensure_future(session.get(f"http://{proxies[0].listen}/health"))
+            await asyncio.wait([asking], timeout=0.5)
+            assert not asking.done()
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await asyncio.wait_for(asking, 5)
 
 
 async def test_an_edge_that_is_off_refuses(network: EdgeNetwork) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 import test_promise_consumer
+import test_promise_registration
 import test_promises_performed
 import test_promises_performed_configuration
 import test_promises_performed_edges
@@ -34,6 +35,7 @@ KEPT = {
     **dict.fromkeys(("events", "outbox", "tracing"), EVENTS),
     "answer": test_promises_performed_configuration,
     "consumer": test_promise_consumer,
+    "registration": test_promise_registration,
 }
 """A promise of every kind that a contract can state, and the performance that knows it."""
 
@@ -51,7 +53,7 @@ BROKEN: dict[str, Callable[[], tuple[Checked, Recording]]] = {
     "tracing": lambda: EVENTS.recorded("tracing", "forgets"),
 }
 
-NO_FAULT = {"limit", "mistakes", "tracing"}
+NO_FAULT = {"limit", "mistakes", "registration", "tracing"}
 NOT_ON_AN_EDGE = {*NO_FAULT, "discovery", "script", "answer"}
 """Where no request goes over the edge, its canary alone can tell."""
 

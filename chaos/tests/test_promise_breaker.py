@@ -59,6 +59,7 @@ class Run(msgspec.Struct, kw_only=True):
     passes: dict[int, int] = {}
     passed_reaches: tuple[str, ...] = BOTH
     refused_reaches: tuple[str, ...] = CALLER
+    refused_status: int | None = 503
     refusal_s: float = 0.005
     first_bytes: int = 900
     moved_bytes: int | None = None
@@ -70,6 +71,7 @@ class Run(msgspec.Struct, kw_only=True):
     trial_spread_s: float = 0.0
     lets: int = 3
     succeed: int = 20
+    trial_s: float = 2.01
     trial_refused: tuple[str, ...] = CALLER
     trial_reaches: tuple[str, ...] = BOTH
     closed_status: int = 201
@@ -77,9 +79,11 @@ class Run(msgspec.Struct, kw_only=True):
     again_took_s: float = 0.01
     again_after: int | None = 503
     entry: str = "orders"
+    traced: bool = True
 
     def judged(self) -> Verdict:
         story = Written()
+        story.traced = self.traced
         story.steady("before")
         story.wait(self.silence_s)
         self.below(story)
@@ -133,7 +137,7 @@ class Run(msgspec.Struct, kw_only=True):
             story.call(
                 "open" if number < 59 else "open: last",
                 at_s=trip_s + (number if number < 59 else self.last_after_s),
-                status=self.passes.get(number, 503),
+                status=self.passes.get(number, self.refused_status),
                 took_s=self.refusal_s,
                 reaches=self.passed_reaches if number in self.passes else self.refused_reaches,
             )
@@ -150,7 +154,7 @@ class Run(msgspec.Struct, kw_only=True):
                     "half-open",
                     at_s=story.now_s + number * self.trial_spread_s,
                     status=201 if let and number < self.succeed else 503,
-                    took_s=2.01 if let else 0.01,
+                    took_s=self.trial_s if let else 0.01,
                     reaches=self.trial_reaches if let else self.trial_refused,
                 )
             story.wait(3)
@@ -226,6 +230,10 @@ def test_a_breaker_as_promised_passes_with_its_figures() -> None:
             {"lets": 3, "succeed": 2},
             "half-open let 3 of 20 calls reach users, 2 succeeded; promised exactly 3",
         ),
+        (
+            {"traced": False, "moved_bytes": 120},
+            "orders -> users carried 120 bytes while all of 59 calls were refused, promised none",
+        ),
         ({"lets": 0}, "60.5 s after the trip no call was let through, promised after 60 s"),
         (
             {"closed_status": 503},
@@ -259,14 +267,17 @@ def test_a_broken_breaker_fails_and_the_first_offender_is_named(changes: dict[st
         ({"last_after_s": 60.2}, "1 calls that were due while it was open came later"),
         ({"sides": 0}, "nobody asked users on the side"),
         ({"side": 503}, "users itself gave 503 on the side, 0.0 s after the first refusal"),
-        ({"refused_reaches": ()}, "59 refused calls have no span of orders"),
+        ({"refused_reaches": ()}, "59 calls of 'open' have no span of orders"),
         ({"moved_bytes": 120}, "the counts disagree: 0 refused calls have spans of users"),
         ({"passes": {7: 503}, "moved_bytes": 0}, "the counts disagree: 1 refused calls have spans of users"),
         ({"first_bytes": 0}, "orders -> users carried no bytes when calls passed"),
         ({"readings": 1}, "were read 1 times instead of twice"),
         ({"trial_after_s": 59.9}, "the trial calls came after 59.9 s"),
         ({"trial_spread_s": 0.2}, "a trial call was sent after another had ended"),
-        ({"trial_refused": ()}, "not all trial calls have a span of orders"),
+        ({"trial_refused": ()}, "17 calls of 'half-open' have no span of orders"),
+        ({"traced": False, "below_after": 500}, "a call failed with 500 on the healthy edge, and nobody knows where"),
+        ({"traced": False, "refused_status": None}, "59 calls of 'open' have no answer of orders"),
+        ({"traced": False, "trial_s": 0.5}, "3 trial calls succeeded without the latency of orders -> users"),
         ({"trial_reaches": CALLER}, "3 trial calls passed, only 0 have a span of users"),
     ],
 )
@@ -274,6 +285,10 @@ def test_without_evidence_it_is_inconclusive_and_says_what_is_missing(changes: d
     verdict = Run(**changes).judged()
     assert verdict.ruling is Ruling.INCONCLUSIVE
     assert reason in verdict.reason
+
+
+def test_without_spans_the_bytes_and_the_latency_tell_the_same() -> None:
+    assert Run(traced=False).judged() == Run().judged()
 
 
 def test_an_empty_recording_is_inconclusive() -> None:

@@ -140,6 +140,16 @@ def test_without_evidence_it_is_inconclusive(run: Run, reason: str) -> None:
     assert reason in verdict.reason
 
 
+def test_without_spans_nobody_knows_who_was_called() -> None:
+    story = Written()
+    story.traced = False
+    verdict = PROMISE.check(story.recording())
+    assert (verdict.ruling, verdict.reason) == (
+        Ruling.INCONCLUSIVE,
+        "which instance had a request shows in spans only, and the system sends none",
+    )
+
+
 def test_nothing_recorded_is_inconclusive() -> None:
     assert PROMISE.check(Written().recording()).ruling is Ruling.INCONCLUSIVE
 

@@ -125,13 +125,16 @@ def test_a_trial_without_evidence_is_inconclusive(run: Trial, reason: str) -> No
 
 
 def mistakes(
-    mistaken: Sequence[int] = (422,) * 12, after: Sequence[int] = (201,) * 3, *, reaches: Sequence[str] = BOTH
+    mistaken: Sequence[int] = (422,) * 12, after: Sequence[int] = (201,) * 3, *, carried: int = 3600
 ) -> Verdict:
     story = Written()
     story.steady("before")
-    for phase, statuses in (("mistaken", mistaken), ("afterwards", after)):
-        for status in statuses:
-            story.call(phase, status=status, reaches=reaches)
+    story.note("bytes", "orders -> users", upstream=900, downstream=0)
+    for status in mistaken:
+        story.call("mistaken", status=status)
+    story.note("bytes", "orders -> users", upstream=900 + carried, downstream=0)
+    for status in after:
+        story.call("afterwards", status=status)
     story.end()
     return MISTAKES.check(story.recording())
 
@@ -148,7 +151,7 @@ def test_mistakes_that_trip_nothing_pass() -> None:
         (mistakes((422,) * 3 + (503,) * 9), Ruling.FAIL, "after 3 mistakes a call ended with 503, promised 422"),
         (mistakes(after=(503, 503, 503)), Ruling.FAIL, "after 12 mistakes a call ended with 503, promised to succeed"),
         (mistakes((201,) * 12), Ruling.INCONCLUSIVE, "order-as-nobody succeeded: it is no mistake"),
-        (mistakes(reaches=("orders",)), Ruling.INCONCLUSIVE, "order-as-nobody does not use the edge"),
+        (mistakes(carried=0), Ruling.INCONCLUSIVE, "order-as-nobody does not use the edge"),
         (mistakes(()), Ruling.INCONCLUSIVE, "no requests in the phase 'mistaken'"),
         (mistakes(after=()), Ruling.INCONCLUSIVE, "no requests in the phase 'afterwards'"),
     ],

@@ -57,9 +57,11 @@ class Run(msgspec.Struct, kw_only=True):
     canary: Outcome | None = Outcome.OK
     entry: str = "users"
     lifted: bool = True
+    traced: bool = True
 
     def judged(self) -> Verdict:
         story = Written()
+        story.traced = self.traced
         story.steady("before", reaches=("users",))
         with story.fault("latency 1000 ms on users -> postgres"):
             begin_s = story.now_s
@@ -148,6 +150,10 @@ def test_a_connection_that_the_closing_listener_had_not_accepted_is_not_held_aga
     assert "19 of 30 later ones were refused cleanly" in verdict.reason
 
 
+def test_without_spans_the_only_instance_is_known_by_its_port() -> None:
+    assert Run(traced=False).judged() == Run().judged()
+
+
 def test_a_drain_that_is_waited_for_long_enough_passes() -> None:
     promise = msgspec.structs.replace(ALONE, outlasts_s=10)
     verdict = Run(promise=promise, last_takes_s=12.0, after_s=12.5).judged()
@@ -223,6 +229,11 @@ def test_a_broken_drain_fails_and_says_what_became_of_whom(run: Run, reason: str
             Run(promise=msgspec.structs.replace(ALONE, outlasts_s=10), last_takes_s=9.0, after_s=9.5),
             "the last request in flight was finished 8.9 s after the signal: 10 s are needed",
         ),
+        (
+            Run(promise=PAIR, default_later=FINE, traced=False),
+            "which instance had a request shows in spans only, and the system sends none",
+        ),
+        (Run(traced=False, later={40: CUT, 41: CUT}), "2 of 30 requests after the signal were cut"),
         (Run(entry="gateway"), "the journey enters at gateway; it must enter at users"),
         (Run(canary=None), "nobody saw how the process ended"),
         (Run(canary=Outcome.UNKNOWN), "nobody saw how the process ended"),

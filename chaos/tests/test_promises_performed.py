@@ -25,6 +25,7 @@ from brownout.promises.metric import Metric
 from brownout.promises.mild import MildTrouble
 from brownout.promises.promise import Stated
 from brownout.promises.recovery import Recovery
+from brownout.promises.registration import Registration
 from brownout.promises.tracing import Tracing
 from brownout.recording import Recording, Series, Span
 from brownout.topology import Edge, parse_topology
@@ -53,7 +54,8 @@ CONTRACT = Path(__file__).with_suffix(".toml").read_text()
 
 SERVICE_S = 0.005
 
-ELSEWHERE = {Configuration, ConsumerShutdown, Discovery, Events, Isolation, Metric, MildTrouble, Recovery, Tracing}
+ON_EDGES = {Configuration, Discovery, Isolation, MildTrouble, Recovery, Registration}
+ELSEWHERE = ON_EDGES | {ConsumerShutdown, Events, Metric, Tracing}
 """Kinds that need another system: test_promises_performed_*.py, and for a consumer's end the mutants."""
 
 
@@ -67,6 +69,7 @@ class System:
         rps: of users' limiter.
         deadline_s: of orders' calls.
         counts_mistakes: in orders' breaker.
+        traced: whether it sends spans, and is scraped.
         breaker: the numbers of orders' breaker.
     """
 
@@ -79,6 +82,7 @@ class System:
         rps: float = 5.0,
         deadline_s: float = 10.0,
         counts_mistakes: bool = False,
+        traced: bool = True,
         **breaker: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -88,7 +92,7 @@ class System:
         self.spans: list[Span] = []
         # A fake's telemetry keeps a list that it is given, unless it is empty.
         self.spans.append(Span("0" * 32, "0" * 16, "", "users", "start", "internal", 0, 0))
-        telemetry = FakeTelemetry(self.spans, [Series({"__name__": "up"}, [(0.0, 1.0)])])
+        telemetry = FakeTelemetry(self.spans, [Series({"__name__": "up"}, [(0.0, 1.0)])], blind=not traced)
         self.cell = FakeCell(self.network, self.processes, telemetry)
         self.breaker = Breaker(self.now_s, **breaker)
         self.processes.on_start = lambda: self.breaker.begin("closed")
@@ -136,6 +140,7 @@ class System:
         admission = self.breaker.admit()
         if admission is None:
             return 503
+        self.network.carried += 100
         self.span(request, "users")
         self.breaker.done(admission, ok=not self.counts_mistakes)
         return 422
@@ -246,15 +251,16 @@ def recorded(name: str, **wrong: Any) -> tuple[Stated, Recording]:
         return promise, runner.run(perform())
 
 
+@pytest.mark.parametrize("traced", [True, False])
 @pytest.mark.parametrize(
     "name", ["breaker", "deadline", "short-deadline", "limit", "health", "drain", "long-drain", "half-open", "mistakes"]
 )
-def test_a_system_as_promised_passes(name: str) -> None:
-    verdict = performed(name)
+def test_a_system_as_promised_passes_with_or_without_spans(name: str, traced: bool) -> None:  # noqa: FBT001 - a case
+    verdict = performed(name, traced=traced)
     assert verdict.ruling is Ruling.PASS, verdict.reason
 
 
-@pytest.mark.parametrize(
+WRONG = pytest.mark.parametrize(
     ("name", "wrong", "reason"),
     [
         ("breaker", {"ratio": 0.9}, "15 failures in 25 calls did not trip it: the next call reached users"),
@@ -300,10 +306,20 @@ def test_a_system_as_promised_passes(name: str) -> None:
         ("long-drain", {"cuts_after_s": 3.0}, "30 of 30 requests in flight were cut, the first 3.0 s after the signal"),
     ],
 )
+
+
+@WRONG
 def test_a_system_with_one_wrong_number_fails(name: str, wrong: dict[str, float], reason: str) -> None:
     verdict = performed(name, **wrong)
     assert verdict.ruling is Ruling.FAIL, verdict.reason
     assert reason in verdict.reason
+
+
+@WRONG
+def test_a_wrong_number_shows_from_outside_by_the_same_events(name: str, wrong: dict[str, float], reason: str) -> None:
+    verdict = performed(name, traced=False, **wrong)
+    assert verdict.ruling is Ruling.FAIL, f"{verdict.reason}; with spans: {reason}"
+    assert verdict.events == performed(name, **wrong).events
 
 
 def test_a_breaker_that_trips_only_when_all_fail_passes_if_that_is_promised() -> None:

@@ -40,7 +40,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 @pytest.fixture
 async def programs() -> dict[str, Program]:
-    return await provide(lambda *_: None)
+    return await provide(lambda *_: None, ["postgres", "consul", "jaeger", "prometheus"])
 
 
 @pytest.fixture

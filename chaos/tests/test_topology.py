@@ -56,8 +56,25 @@ def test_only_services_that_others_call_are_discovered(shop: Topology) -> None:
     assert shop.discovered() == {"orders", "users"}
 
 
-def test_the_servers_are_those_that_some_service_names(shop: Topology) -> None:
-    assert shop.servers() == {"postgres", "consul"}
+def test_the_servers_are_those_that_some_service_names_and_those_that_observe_it(shop: Topology) -> None:
+    assert shop.servers() == {"postgres", "consul", "prometheus"}
+
+
+def test_a_system_that_says_where_its_spans_go_has_a_tracing_server() -> None:
+    traced = SHOP.replace("[env]", '[env]\nOTLP_URL = "http://{otlp}"')
+    assert "jaeger" in parse_topology(traced, "topology.toml").servers()
+
+
+def test_a_system_of_plain_addresses_needs_no_server() -> None:
+    plain = """
+    entry = "front"
+    services.front = { command = ["front", "-prices={prices}"], env = { STOCK_URL = "http://{stock}" } }
+    services.prices = { command = ["prices"] }
+    services.stock = { command = ["stock"] }
+    """
+    topology = parse_topology(plain, "topology.toml")
+    assert topology.edges() == (Edge("front", "prices"), Edge("front", "stock"))
+    assert topology.servers() == set()
 
 
 def test_an_edge_is_found_by_its_text(shop: Topology) -> None:

@@ -7,8 +7,9 @@ How what breaks looks from here, seen with the real Toxiproxy:
   is turned away at once without an answer; called silence it would pass for a black hole after a millisecond.
   So a refusal alone does not prove that the *proxy* is off: its read-back does.
 - reset or cut in the midst of the answer: ``refused``.
-- black hole: accepted, and nothing until the time is up → not refused, not answered. Toxiproxy drops what the
-  callee says, but passes on that it hung up: a callee that closes after its answer looks like a dead one.
+- black hole: accepted, and nothing until the time is up → not refused, not answered. Toxiproxy's ``timeout`` drops what
+  the callee says, but passes on that it hung up: a callee that closes after its answer looks like a dead one. So the
+  fault holds that back as well.
 - any whole answer, a 503 of /health too, is an answer: who speaks is reached.
 """
 

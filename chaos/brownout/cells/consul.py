@@ -8,7 +8,7 @@ import msgspec
 from brownout.cells.api import Api
 from brownout.errors import CellError
 
-__all__ = ["Consul", "Keys", "Registration"]
+__all__ = ["Consul", "Keys", "Registered", "Registration"]
 
 POLL_WAIT_S = 5
 """How long one blocking query is held by the agent."""
@@ -67,6 +67,14 @@ class Consul(Api):
                 f"{host}:{port} is not passing in Consul within {within_s:g} s; {there} is",
             ) from None
 
+    async def deregister(self, instance_id: str) -> None:
+        """Take an instance out.
+
+        Raises:
+            CellError: the agent did not answer, or has no such instance.
+        """
+        await self.ask("PUT", f"/v1/agent/service/deregister/{instance_id}")
+
     async def put(self, key: str, value: str) -> None:
         """Give a key a value.
 
@@ -95,9 +103,14 @@ class Consul(Api):
 
 
 class Keys:
-    """The keys of one cell, below its name; implements `brownout.cell.Configuration`."""
+    """The keys of one cell, below its name; implements `brownout.cell.Configuration`.
 
-    def __init__(self, consul: Consul, cell: str) -> None:
+    Args:
+        consul: the agent; None where the system has no registry.
+        cell: the cell's name.
+    """
+
+    def __init__(self, consul: Consul | None, cell: str) -> None:
         self._consul = consul
         self._cell = cell
 
@@ -105,9 +118,48 @@ class Keys:
         """Give a key of the cell a value.
 
         Raises:
-            CellError: the agent did not answer, or did not write it.
+            CellError: the agent did not answer, did not write it, or there is none.
         """
+        if self._consul is None:
+            raise CellError(self._cell, f"no registry to keep {key!r} in", "name {consul} in the topology")
         await self._consul.put(f"{self._cell}/{key}", value)
+
+
+class Registered:
+    """Who is registered in one cell; implements `brownout.cell.Registry`.
+
+    Args:
+        consul: the agent; None where the system has no registry.
+        cell: the cell's name.
+    """
+
+    def __init__(self, consul: Consul | None, cell: str) -> None:
+        self._consul = consul
+        self._cell = cell
+
+    async def passing(self, service: str) -> list[str]:
+        """The ids of a service's instances that pass.
+
+        Raises:
+            CellError: the agent did not answer, or there is none.
+        """
+        return sorted(instance.id for instance in await self._agent(service).passing(self._cell, service))
+
+    async def forget(self, service: str) -> list[str]:
+        """Take every instance of a service out; returns their ids.
+
+        Raises:
+            CellError: the agent did not answer, or there is none.
+        """
+        there = await self.passing(service)
+        for instance_id in there:
+            await self._agent(service).deregister(instance_id)
+        return there
+
+    def _agent(self, service: str) -> Consul:
+        if self._consul is None:
+            raise CellError(self._cell, f"no registry to look for {service!r} in", "name {consul} in the topology")
+        return self._consul
 
 
 def _registration(service: dict[str, Any]) -> Registration:

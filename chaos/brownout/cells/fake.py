@@ -9,7 +9,15 @@ from brownout.errors import CellError, FaultError
 from brownout.recording import Series, Span
 from brownout.topology import Edge
 
-__all__ = ["FakeCell", "FakeConfiguration", "FakeNetwork", "FakeProcesses", "FakeStores", "FakeTelemetry"]
+__all__ = [
+    "FakeCell",
+    "FakeConfiguration",
+    "FakeNetwork",
+    "FakeProcesses",
+    "FakeRegistry",
+    "FakeStores",
+    "FakeTelemetry",
+]
 
 
 class FakeNetwork:
@@ -134,12 +142,19 @@ class FakeTelemetry:
         spans: list[Span] | None = None,
         series: list[Series] | None = None,
         queried: dict[str, list[Series]] | None = None,
+        *,
+        blind: bool = False,
     ) -> None:
+        self._blind = blind
         self._known = ([] if spans is None else spans, [] if series is None else series)
         self._queried = {} if queried is None else queried
 
-    async def collect(self, from_ns: int, to_ns: int, traces: frozenset[str]) -> tuple[list[Span], list[Series]]:
-        """The spans of the traces within the time, and all series."""
+    async def collect(
+        self, from_ns: int, to_ns: int, traces: frozenset[str]
+    ) -> tuple[list[Span] | None, list[Series] | None]:
+        """The spans of the traces within the time, and all series; neither of a system that shows nothing."""
+        if self._blind:
+            return None, None
         spans, series = self._known
         return [s for s in spans if s.trace_id in traces and from_ns <= s.start_ns <= to_ns], series
 
@@ -179,6 +194,28 @@ class FakeStores:
         """The messages so far; none of a topic that there is not."""
         return list(self._messages.get(topic, []))
 
+    async def publish(self, topic: str, value: str) -> int:
+        """Put a message on a topic, or all that are there once more."""
+        there = self._messages.setdefault(topic, [])
+        more = [{"key": "", "value": value, "headers": {}}] if value else list(there)
+        there += more
+        return len(more)
+
+
+class FakeRegistry:
+    """Registrations as a table of ids by service."""
+
+    def __init__(self, **instances: list[str]) -> None:
+        self.instances = instances
+
+    async def passing(self, service: str) -> list[str]:
+        """The ids of a service's instances."""
+        return list(self.instances.get(service, []))
+
+    async def forget(self, service: str) -> list[str]:
+        """Take them all out."""
+        return self.instances.pop(service, [])
+
 
 class FakeConfiguration:
     """Keys as a table."""
@@ -203,6 +240,7 @@ class FakeCell:
         *,
         stores: FakeStores | None = None,
         configuration: FakeConfiguration | None = None,
+        registry: FakeRegistry | None = None,
     ) -> None:
         self.name = name
         self.network = network
@@ -210,6 +248,7 @@ class FakeCell:
         self.telemetry = telemetry
         self.stores = stores or FakeStores()
         self.configuration = configuration or FakeConfiguration()
+        self.registry = registry or FakeRegistry()
 
     def url(self, service: str) -> str:
         """An address that nobody listens on; a driver of the tests' own answers for it."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from brownout.errors import CellError
@@ -67,11 +67,11 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Topics:
-    """What is in the broker's topics, read past every proxy and every group of consumers.
+    """The broker's topics, past every proxy and every group of consumers.
 
     Args:
         direct: ``host:port`` of the listener that is the harness's own.
-        within_s: longest that reading one may take.
+        within_s: longest that reading or writing one may take.
     """
 
     def __init__(self, direct: str, within_s: float = READ_S) -> None:
@@ -84,18 +84,41 @@ class Topics:
         Raises:
             CellError: the broker does not answer, or not in time.
         """
+        async with self._bounded(topic, "read"):
+            return [_message(record) for record in await self._records(topic)]
+
+    async def publish(self, topic: str, value: str) -> int:
+        """Put a message on a topic, or each that is there once more, as it is; returns how many were put there.
+
+        Raises:
+            CellError: the broker does not answer, or not in time.
+        """
+        async with self._bounded(topic, "written"):
+            again = [] if value else await self._records(topic)
+            async with AIOKafkaProducer(bootstrap_servers=self._direct) as producer:
+                if value:
+                    await producer.send_and_wait(topic, value.encode())
+                for record in again:
+                    await producer.send_and_wait(topic, record.value, key=record.key, headers=list(record.headers))
+        return 1 if value else len(again)
+
+    async def _records(self, topic: str) -> list[ConsumerRecord[bytes | None, bytes | None]]:
+        async with _consumer(self._direct) as consumer:
+            known = await consumer.topics()
+        if topic not in known:  # to ask for it by its name would make it
+            return []
+        async with _consumer(self._direct, topic) as consumer:
+            return await _read(consumer)
+
+    @asynccontextmanager
+    async def _bounded(self, topic: str, done: str) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._within_s):
-                async with _consumer(self._direct) as consumer:
-                    known = await consumer.topics()
-                if topic not in known:  # to ask for it by its name would make it
-                    return []
-                async with _consumer(self._direct, topic) as consumer:
-                    return [_message(record) for record in await _read(consumer)]
+                yield
         except TimeoutError:
-            raise CellError("kafka", f"{topic} cannot be read within {self._within_s:g} s") from None
+            raise CellError("kafka", f"{topic} cannot be {done} within {self._within_s:g} s") from None
         except KafkaError as error:
-            raise CellError("kafka", f"{topic} cannot be read at {self._direct}: {error!r}") from error
+            raise CellError("kafka", f"{topic} cannot be {done} at {self._direct}: {error!r}") from error
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 
 from brownout.cells.canary import exchange
-from brownout.cells.consul import Consul, Keys
+from brownout.cells.consul import Consul, Keys, Registered
 from brownout.cells.edges import EdgeNetwork
 from brownout.cells.kafka import ListenerPool, Topics
 from brownout.cells.pauses import Pauses
@@ -58,7 +58,7 @@ class World(msgspec.Struct, frozen=True):
 class LocalProcesses:
     """The services of a cell as processes; implements `brownout.cell.Processes`."""
 
-    def __init__(self, world: World, cell: str, wiring: Wiring, consul: Consul) -> None:
+    def __init__(self, world: World, cell: str, wiring: Wiring, consul: Consul | None) -> None:
         self._world = world
         self._cell = cell
         self._consul = consul
@@ -149,7 +149,7 @@ class LocalProcesses:
                 if process.returncode is not None:
                     raise self._not_ready(wired, f"ended with exit code {process.returncode} while starting")
                 await asyncio.sleep(0.05)
-        if wired.service not in self._world.topology.discovered():
+        if self._consul is None or wired.service not in self._world.topology.discovered():
             return  # nobody looks for it there, so it need not be there
         host, _, port = wired.listen.rpartition(":")
         await self._consul.registered(self._cell, wired.service, host, int(port))
@@ -172,6 +172,7 @@ class LocalCell:
         processes: LocalProcesses,
         telemetry: ServerTelemetry,
         stores: LocalStores,
+        registry: Registered,
         configuration: Keys,
     ) -> None:
         self.name = name
@@ -179,6 +180,7 @@ class LocalCell:
         self.processes = processes
         self.telemetry = telemetry
         self.stores = stores
+        self.registry = registry
         self.configuration = configuration
         self._wiring = wiring
 
@@ -231,7 +233,7 @@ async def local_cell(
             name,
             services,
             lambda: f"127.0.0.1:{free_port()}",
-            {"postgres": servers.postgres, "consul": servers.consul, "otlp": servers.otlp},
+            _named(postgres=servers.postgres, consul=servers.consul, otlp=servers.otlp),
             listener,
             instances=instances,
             environment=environment,
@@ -243,16 +245,24 @@ async def local_cell(
                 process=world.supervisor.identity("toxiproxy"),
             )
         )
-        consul = await stack.enter_async_context(Consul(servers.consul))
+        consul = await stack.enter_async_context(Consul(servers.consul)) if servers.consul else None
         network = EdgeNetwork(toxiproxy, wiring.proxies)
-        await asyncio.gather(network.create(), _create_databases(servers.postgres, wiring.databases))
+        databases = [_create_databases(servers.postgres, wiring.databases)] if servers.postgres else []
+        await asyncio.gather(network.create(), *databases)
         stack.push_async_callback(network.destroy)
         processes = LocalProcesses(world, name, wiring, consul)
         stack.push_async_callback(processes.end_all)
         await processes.start_all()
         telemetry = ServerTelemetry(servers.jaeger, servers.prometheus, name)
         stores = LocalStores(name, servers.postgres, Topics(servers.kafka.direct) if servers.kafka else None)
-        yield LocalCell(name, wiring, network, processes, telemetry, stores, Keys(consul, name))
+        yield LocalCell(
+            name, wiring, network, processes, telemetry, stores, Registered(consul, name), Keys(consul, name)
+        )
+
+
+def _named(**addresses: str | None) -> dict[str, str]:
+    """The addresses of the servers that there are."""
+    return {name: address for name, address in addresses.items() if address}
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

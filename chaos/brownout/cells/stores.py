@@ -1,4 +1,4 @@
-"""What a cell's services keep, read straight from the servers: rows of their databases, messages of their topics."""
+"""What a cell's services keep and tell, straight at the servers: rows of their databases, messages of their topics."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -24,17 +24,20 @@ class Log(Protocol):
     async def messages(self, topic: str) -> Sequence[msgspec.Struct]:
         """All messages of a topic from its beginning: ``key``, ``value``, ``headers`` and more; none of no topic."""
 
+    async def publish(self, topic: str, value: str) -> int:
+        """Put a message on a topic, or all that are there once more; returns how many were put there."""
+
 
 class LocalStores:
     """Databases and topics of one cell; implements `brownout.cell.Stores`.
 
     Args:
         cell: the cell's name, the prefix of its topics and databases.
-        postgres: ``host:port`` of the server itself.
+        postgres: ``host:port`` of the server itself; None where the system has no database.
         log: the broker's topics; None where the system has no broker.
     """
 
-    def __init__(self, cell: str, postgres: str, log: Log | None = None) -> None:
+    def __init__(self, cell: str, postgres: str | None, log: Log | None = None) -> None:
         self._cell = cell
         self._postgres = postgres
         self._log = log
@@ -43,8 +46,10 @@ class LocalStores:
         """The rows of a query on a service's own database, which cannot change anything.
 
         Raises:
-            CellError: the database refused it or did not answer, or there are more than ``MOST_ROWS``.
+            CellError: the database refused it or did not answer, there is none, or more than ``MOST_ROWS``.
         """
+        if self._postgres is None:
+            raise CellError(f"{self._cell}/{service}", f"{sql}: no database", "name {postgres} in the topology")
         try:
             rows = await self._rows(database_of(self._cell, service), sql)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -62,6 +67,16 @@ class LocalStores:
         if self._log is None:
             raise CellError(self._cell, f"no broker to read {topic!r} from", "name {kafka} in the topology")
         return [msgspec.to_builtins(message) for message in await self._log.messages(f"{self._cell}.{topic}")]
+
+    async def publish(self, topic: str, value: str) -> int:
+        """Put a message on a topic of the cell, or all that are there once more.
+
+        Raises:
+            CellError: there is no broker, or it did not answer.
+        """
+        if self._log is None:
+            raise CellError(self._cell, f"no broker to publish on {topic!r}", "name {kafka} in the topology")
+        return await self._log.publish(f"{self._cell}.{topic}", value)
 
     async def _rows(self, database: str, sql: str) -> list[Any]:
         connection = await asyncpg.connect(

@@ -75,7 +75,7 @@ def wire(
         cell: the cell's name.
         services: those that run; all that they call are among them.
         free_address: gives a free ``host:port`` at each call.
-        servers: addresses of the servers by name; ``otlp`` takes spans.
+        servers: addresses of the servers that there are, by name; ``otlp`` takes spans.
         listener: takes one of the Kafka broker's, for an edge to it.
         instances: how many of a service, where it differs from the topology.
         environment: settings of services, over those of the topology.
@@ -106,18 +106,13 @@ def wire(
         for name in services
         for number in range(counts[name])
     )
-    databases = tuple(database_of(cell, name) for name in services if _names(topology, name, "database"))
+    databases = tuple(database_of(cell, name) for name in services if "database" in topology.words(name))
     return Wiring(running, proxies, databases)
 
 
 def database_of(cell: str, service: str) -> str:
     """The name of a service's database in a cell: neither name has a ``_``, and both fit into Postgres's 63 bytes."""
     return f"{cell}_{service}"
-
-
-def _names(topology: Topology, service: str, word: str) -> bool:
-    values = (*topology.env.values(), *topology.services[service].env.values())
-    return any(f"{{{word}}}" in value for value in values)
 
 
 def _protocol(edge: Edge) -> str:
@@ -162,7 +157,7 @@ def _instance(
         **{f"listen-{port}": listens[f"{name}:{port}"][number] for port in service.ports},
         "advertise": json.dumps(_tagged_addresses(service, name, number, listens, proxies)),
         "database": database_of(cell, name),
-        "otlp": servers["otlp"],
+        "otlp": servers.get("otlp", ""),
     }
     env = {**topology.env, **service.env, **settings}
     return Instance(

@@ -1,4 +1,4 @@
-"""Whether there is anything to judge by: requests, metrics, and the traces of what succeeded."""
+"""Whether there is anything to judge by: requests, and of a system that shows them metrics and traces."""
 
 from brownout.recording import Recording
 
@@ -21,8 +21,10 @@ def check(recording: Recording) -> str | None:
     asked = recording.history.operations("watch")
     if not under_test and not asked:
         return "nothing was asked of the system while it was put to the test"
-    if not any(series.points for series in recording.series):
+    if recording.series is not None and not any(series.points for series in recording.series):
         return "no metrics were collected"
+    if recording.spans is None:
+        return None
     if not recording.spans:
         return "no traces were collected"
     good = {one.trace_id for one in requests if one.ok and one.trace_id}

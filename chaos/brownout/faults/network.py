@@ -17,6 +17,9 @@ Milliseconds = Annotated[int, Meta(ge=1)]
 SILENCE_S = 1.0
 """How long no answer has to stay out before a black hole is believed."""
 
+DAY_MS = 86_400_000
+"""Nobody hears before that through a black hole that the callee has hung up: a caller that asks it to close after its
+answer would be turned away at once."""
 
 ANSWER_S = 5.0
 """How long an answer may take besides what it is held up: the machine is busy."""
@@ -57,8 +60,11 @@ class BlackHole(msgspec.Struct, frozen=True, tag="black-hole"):
 
     @asynccontextmanager
     async def injected(self, cell: Cell) -> AsyncIterator[dict[str, Any]]:
-        """Hold the edge silent."""
-        async with _held(cell, self.edge, Toxic("timeout", {"timeout": 0})) as said:
+        """Hold the edge silent, for those too whose callee hangs up when it has answered."""
+        async with (
+            _held(cell, self.edge, Toxic("timeout", {"timeout": 0})) as said,
+            _held(cell, self.edge, Toxic("slow_close", {"delay": DAY_MS})),
+        ):
             yield said
 
     async def bites(self, cell: Cell) -> Bite:

@@ -4,7 +4,7 @@ from collections import Counter
 
 from brownout.faults import Latency, Terminated
 from brownout.history import Operation, Outcome
-from brownout.promises.evidence import edge_of, phase, seconds, told, traces, whole_window
+from brownout.promises.evidence import edge_of, needs_spans, phase, seconds, told, traces, whole_window
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
 from brownout.recording import Recording, Span
 from brownout.scenario import Hold, Load, Scenario, Seen, Wait
@@ -61,6 +61,7 @@ class ConsumerShutdown(Stated, frozen=True, kw_only=True, tag="consumer-shutdown
 
     def examine(self, recording: Recording) -> Verdict:
         """How it ended, then that every event was begun once, and that one was at hand."""
+        needs_spans(recording, "an event at hand")
         whole_window(recording, str(Latency(edge_of(self.slow), self.slow_ms)))
         signal = whole_window(recording, str(self._signal))
         requests = phase(recording, LOAD)

@@ -28,6 +28,7 @@ from brownout.promises.mistakes import CallerMistakes
 from brownout.promises.promise import Stated, WrongKeyError, key
 from brownout.promises.rate_limit import RateLimit
 from brownout.promises.recovery import Recovery
+from brownout.promises.registration import Registration
 from brownout.promises.shutdown import GracefulShutdown
 from brownout.promises.tracing import Tracing
 from brownout.scenario import LONGEST_S, Scenario
@@ -51,6 +52,7 @@ Kind: TypeAlias = (
     | MildTrouble
     | RateLimit
     | Recovery
+    | Registration
     | Tracing
 )
 """Every kind of promise. A new one is a file beside this one, and a word here."""

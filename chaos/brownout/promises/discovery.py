@@ -9,7 +9,16 @@ from msgspec import Meta
 
 from brownout.faults import Lost
 from brownout.history import Operation
-from brownout.promises.evidence import edge_of, entered_at, phase, seconds, told, traces, whole_window
+from brownout.promises.evidence import (
+    edge_of,
+    entered_at,
+    needs_spans,
+    phase,
+    seconds,
+    told,
+    traces,
+    whole_window,
+)
 from brownout.promises.intervals import share_interval
 from brownout.promises.promise import BrokenError, NoEvidenceError, Positive, Stated, key
 from brownout.recording import Recording
@@ -52,7 +61,8 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
     """Only instances that pass are discovered (clause 4.1).
 
     The journey is a single request at the caller's own port. Where three instances take turns, a dead one fails a
-    third of the calls, which never trips a breaker of ratio 0.6 (clause 6.2).
+    third of the calls, which never trips a breaker of ratio 0.6 (clause 6.2). Which instance had a call is told by
+    its span's ``service.instance.id``.
 
     Attributes:
         edge: the caller, and the service that is discovered.
@@ -94,6 +104,7 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
 
     def examine(self, recording: Recording) -> Verdict:
         """All instances before, the others without the dead one, and all again."""
+        needs_spans(recording, "which instance had a request")
         edge = edge_of(self.edge)
         window = whole_window(recording, str(self._lost))
         times = self._sorted(phase(recording, LOAD), window)

@@ -12,7 +12,7 @@ from brownout.history import Operation
 from brownout.promises.evidence import edge_of, phase, read, seconds, told, whole_window
 from brownout.promises.promise import BrokenError, NoEvidenceError, Positive, Stated, key
 from brownout.recording import Recording
-from brownout.scenario import Answered, Hold, Load, Messages, Scenario, Select, Wait
+from brownout.scenario import Answered, Hold, Load, Messages, Publish, Scenario, Select, Wait
 from brownout.topology import Topology
 from brownout.verdict import Figure, Verdict
 
@@ -22,7 +22,10 @@ PHASE = "asked"
 BEFORE_S = 3.0
 AFTER_S = 3.0
 STAYS_S = 3.0
-"""How long after everything was handled a second handling would show."""
+"""How long after everything was told again a second handling would show."""
+
+MALFORMED = "{"
+"""No event; whoever handles events is to skip it."""
 
 FEWEST_CUT_OFF = 5
 """Requests acknowledged during the outage: fewer show nothing."""
@@ -44,7 +47,8 @@ class Events(Stated, frozen=True, kw_only=True, tag="events"):
     """What a service has acknowledged it tells by an event, which is handled exactly once (clause 3.3).
 
     The edge may be the publisher's to the broker, or the handler's. The journey has to be requests that each do one
-    thing and are told its name.
+    thing and are told its name. Before the outage a message comes that is no event, and in the end every message comes
+    once more: the one is skipped, the others were handled already.
 
     Attributes:
         edge: what is cut.
@@ -81,9 +85,10 @@ class Events(Stated, frozen=True, kw_only=True, tag="events"):
         steps = (
             Hold(
                 Load(PHASE, self.journey, self.rate),
-                (Wait(BEFORE_S), cut, self._select("soon", wait=True), Wait(AFTER_S)),
+                (Wait(BEFORE_S), Publish(self.topic, MALFORMED), cut, self._select("soon", wait=True), Wait(AFTER_S)),
             ),
             self._select("all", wait=True),
+            Publish(self.topic),
             Wait(STAYS_S),
             self._select("last"),
             Messages("published", self.topic),
@@ -105,14 +110,22 @@ class Events(Stated, frozen=True, kw_only=True, tag="events"):
         self._handled_in_time(recording, "all", things, window.perhaps_ns[1])
         handled = self._handled_once(recording, things)
         published = self._published(recording, things)
+        self._told_more(recording)
         return self.kept(
             f"all of {len(things)} acknowledged, {cut_off} of them during the outage of {self.edge}, were published "
             "and handled once",
             Figure("acknowledged", len(things), "things"),
-            Figure("published", published, "messages"),
+            Figure("published", published, "events"),
             Figure("handled", handled, "of them"),
             Figure("longest delay after the heal", soon_s, "s", f"at most {self.within_s:g} s"),
         )
+
+    def _told_more(self, recording: Recording) -> None:
+        """Make sure that a malformed message came, and every message once more."""
+        for value, what in ((MALFORMED, "no malformed message was"), ("", "no message was once more")):
+            done = recording.history.operations("publish", self.topic)
+            if not any(one.ok and one.invoked.detail.get("value") == value for one in done):
+                raise NoEvidenceError(f"{what} put on {self.topic}")
 
     def _all_acknowledged(self, asked: list[Operation], outage_ns: tuple[int, int]) -> None:
         """No request failed from the outage on; only outside of it may one be without an answer."""
@@ -201,7 +214,7 @@ class Events(Stated, frozen=True, kw_only=True, tag="events"):
         return isinstance(body, dict) and self.acknowledged in body
 
     def _published(self, recording: Recording, things: dict[str, Operation]) -> int:
-        """Each is on the topic, however often, under one event's id; returns how many messages these are."""
+        """Each is on the topic, however often, under one event's id; returns how many these are."""
         _, messages = read(recording, "messages", "published")
         events: dict[str, list[Any]] = {}
         for message in messages:
@@ -213,7 +226,7 @@ class Events(Stated, frozen=True, kw_only=True, tag="events"):
         self._each(things, unnamed, f"is in a message without the header {self.event_id}")
         several = [thing for thing in things if len(set(events[thing])) > 1]
         self._each(things, several, "is in several events, promised one that may be told again")
-        return sum(len(events[thing]) for thing in things)
+        return sum(len(set(events[thing])) for thing in things)
 
     def _each(self, things: dict[str, Operation], wrong: Sequence[str], how: str) -> None:
         if wrong:

@@ -1,6 +1,6 @@
 """Reading a recording for what a promise needs; where it is not there, there is no evidence."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from brownout.history import Operation
@@ -12,10 +12,12 @@ from brownout.windows import Window, windows
 __all__ = [
     "edge_of",
     "entered_at",
+    "needs_spans",
     "phase",
     "read",
     "requests_at",
     "seconds",
+    "seen_at",
     "told",
     "traces",
     "traces_at",
@@ -97,6 +99,29 @@ def traces_at(recording: Recording, operations: Iterable[Operation], service: st
     """The traces of some operations in which a service was reached."""
     spans = recording.spans_of(traces(operations), service)
     return {span.trace_id for span in spans if span.kind == "server"}
+
+
+def needs_spans(recording: Recording, what: str) -> None:
+    """Make sure that the system sends spans, where nothing else shows what is looked for.
+
+    Raises:
+        NoEvidenceError: it sends none.
+    """
+    if not recording.traced:
+        raise NoEvidenceError(f"{what} shows in spans only, and the system sends none")
+
+
+def seen_at(recording: Recording, operations: Sequence[Operation], service: str) -> None:
+    """Make sure that all requests to a service were there: by its spans, or by an answer where it sends none.
+
+    Raises:
+        NoEvidenceError: some were not, so that it means nothing that nobody else was reached.
+    """
+    traced, seen = recording.traced, traces_at(recording, operations, service)
+    unseen = [one for one in operations if (one.trace_id not in seen if traced else one.status is None)]
+    if unseen:
+        lack = "span" if traced else "answer"
+        raise NoEvidenceError(f"{len(unseen)} calls of {operations[0].invoked.action!r} have no {lack} of {service}")
 
 
 def whole_window(recording: Recording, fault: str) -> Window:

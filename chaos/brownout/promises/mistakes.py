@@ -5,11 +5,12 @@ from typing import Annotated
 from msgspec import Meta
 
 from brownout.history import Operation
-from brownout.promises.evidence import edge_of, entered_at, phase, requests_at, told
+from brownout.promises.evidence import edge_of, entered_at, phase, told
 from brownout.promises.promise import BrokenError, NoEvidenceError, Stated, Status, key
+from brownout.promises.stages import carried_bytes
 from brownout.promises.trips import Trips
 from brownout.recording import Recording
-from brownout.scenario import Calls, Scenario, Wait
+from brownout.scenario import Bytes, Calls, Scenario, Wait
 from brownout.topology import Topology
 from brownout.verdict import Figure, Verdict
 
@@ -44,7 +45,9 @@ class CallerMistakes(Stated, frozen=True, kw_only=True, tag="caller-mistakes"):
             topology.service(edge.service)
         steps = (
             Wait(self.trips.interval_s + MARGIN_S),
+            Bytes(edge),
             Calls("mistaken", self.mistaken, TIMES * self.trips.requests),
+            Bytes(edge),
             Calls("afterwards", self.journey, AFTERWARDS),
         )
         services = topology.reached_from({edge.caller})
@@ -55,7 +58,7 @@ class CallerMistakes(Stated, frozen=True, kw_only=True, tag="caller-mistakes"):
         edge = edge_of(self.edge)
         mistaken = phase(recording, "mistaken", TIMES * self.trips.requests)
         entered_at(mistaken, edge.caller)
-        if not requests_at(recording, mistaken, edge.service):
+        if not carried_bytes(recording, edge):
             raise NoEvidenceError(f"no mistaken call reached {edge.service}: {self.mistaken} does not use the edge")
         if any(call.ok for call in mistaken):
             raise NoEvidenceError(f"{self.mistaken} succeeded: it is no mistake")

@@ -7,7 +7,17 @@ from msgspec import Meta
 
 from brownout.faults import Latency, Terminated
 from brownout.history import Operation, Outcome
-from brownout.promises.evidence import edge_of, entered_at, phase, seconds, told, traces, traces_at, whole_window
+from brownout.promises.evidence import (
+    edge_of,
+    entered_at,
+    needs_spans,
+    phase,
+    seconds,
+    told,
+    traces,
+    traces_at,
+    whole_window,
+)
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
 from brownout.promises.timing import Timing
 from brownout.recording import Recording
@@ -50,7 +60,7 @@ class GracefulShutdown(Stated, frozen=True, kw_only=True, tag="graceful-shutdown
     """After SIGTERM an instance takes nothing new, finishes what it has, and ends by itself (clause 6.6).
 
     With one instance the journey has to be one call at the service's own port: a second call of it would come after
-    the signal and be refused.
+    the signal and be refused. Several are told apart by their spans.
 
     Attributes:
         service: whose first instance is sent the signal.
@@ -130,7 +140,10 @@ class GracefulShutdown(Stated, frozen=True, kw_only=True, tag="graceful-shutdown
 
     def _drain_tells(self, recording: Recording, requests: Sorted, signal: Window, slowest: Figure) -> None:
         """Make sure that the signalled instance had requests, for long enough, and that the fate of all is known."""
-        if not traces_at(recording, [*requests.early, *requests.in_flight], self.service):
+        if self.instances > 1:
+            needs_spans(recording, "which instance had a request")
+        before = [*requests.early, *requests.in_flight]
+        if recording.traced and not traces_at(recording, before, self.service):
             raise NoEvidenceError(f"no request before the signal has a span of {self.service}")
         if (held := self._at_the_signalled(recording, requests.in_flight, signal)) < FEWEST_IN_FLIGHT:
             raise NoEvidenceError(

@@ -8,7 +8,10 @@ from brownout.promises.promise import NoEvidenceError
 from brownout.recording import Recording
 from brownout.topology import Edge
 
-__all__ = ["carried_bytes", "failures", "in_one_window", "passed", "within_window"]
+__all__ = ["OPEN", "carried_bytes", "failures", "in_one_window", "passed", "within_window"]
+
+OPEN = "open"
+"""The stage in which every call is refused on a healthy edge."""
 
 
 def failures(recording: Recording, edge: Edge, stage: str, count: int) -> list[Operation]:
@@ -33,12 +36,21 @@ def passed(recording: Recording, edge: Edge, stage: str, count: int) -> tuple[li
         NoEvidenceError: one failed though it reached the callee, or succeeded though it did not.
     """
     calls = phase(recording, stage, count)
+    failed = [call for call in calls if not call.ok]
     reached = traces_at(recording, calls, edge.service)
-    if failed := [call for call in calls if not call.ok and call.trace_id in reached]:
-        raise NoEvidenceError(f"a call that reached {edge.service} failed with {told(failed[0])}, on the healthy edge")
-    if unseen := [call for call in calls if call.ok and call.trace_id not in reached]:
-        raise NoEvidenceError(f"{len(unseen)} calls that passed show no span of {edge.service}")
-    return calls, next((call for call in calls if not call.ok), None)
+    if lost := [call for call in failed if call.trace_id in reached]:
+        raise NoEvidenceError(f"a call that reached {edge.service} failed with {told(lost[0])}, on the healthy edge")
+    if recording.traced:
+        if unseen := [call for call in calls if call.ok and call.trace_id not in reached]:
+            raise NoEvidenceError(f"{len(unseen)} calls that passed show no span of {edge.service}")
+    elif odd := [call for call in failed if told(call) not in _refusals(recording)]:
+        raise NoEvidenceError(f"a call failed with {told(odd[0])} on the healthy edge, and nobody knows where")
+    return calls, next(iter(failed), None)
+
+
+def _refusals(recording: Recording) -> set[str]:
+    """How calls ended while the breaker was open: the edge carried nothing, so this is how it refuses."""
+    return {told(call) for call in recording.history.requests(OPEN) if not call.ok}
 
 
 def in_one_window(recording: Recording, calls: Sequence[Operation], interval_s: float) -> None:

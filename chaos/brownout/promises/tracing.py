@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from brownout.history import Operation
-from brownout.promises.evidence import phase, told
+from brownout.promises.evidence import needs_spans, phase, told
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Stated, key
 from brownout.recording import Recording, Span
 from brownout.scenario import Calls, Scenario, Wait
@@ -97,6 +97,7 @@ class Tracing(Stated, frozen=True, kw_only=True, tag="tracing"):
 
     def examine(self, recording: Recording) -> Verdict:
         """Trace by trace, in the order of the calls."""
+        needs_spans(recording, "a trace")
         calls = phase(recording, PHASE, self.calls)
         if lost := [call for call in calls if not call.ok]:
             raise NoEvidenceError(f"a call ended with {told(lost[0])}: its trace is not that of the whole journey")
@@ -139,7 +140,7 @@ class Tracing(Stated, frozen=True, kw_only=True, tag="tracing"):
 
 def _traces(recording: Recording) -> Mapping[str, list[Span]]:
     traces: dict[str, list[Span]] = {}
-    for span in recording.spans:
+    for span in recording.spans or ():
         traces.setdefault(span.trace_id, []).append(span)
     return traces
 

@@ -43,11 +43,11 @@ class Go(msgspec.Struct, frozen=True):
     root: Path | None = None
 
     async def build(self, job: Job, module: GoModule, target: Path) -> None:
-        """Download and compile a server, in the folder of its name in ``MODULES``.
+        """Download and compile a server.
 
         Args:
             job: says which server, and is told how far it is.
-            module: what to build there.
+            module: what to build, and where.
             target: the program's file.
 
         Raises:
@@ -56,7 +56,8 @@ class Go(msgspec.Struct, frozen=True):
         _check_space(job)
         flags = ["-mod=readonly", "-trimpath", "-ldflags", _link_flags(job.recipe, module)]
         flags += ["-tags", ",".join(module.tags)] if module.tags else []
-        packages = await self._download(job, flags, module.package)
+        folder = module.folder or MODULES / job.recipe.name
+        packages = await self._download(job, flags, folder, module.package)
         compiled = 0
 
         def advance(_: str) -> None:
@@ -65,11 +66,11 @@ class Go(msgspec.Struct, frozen=True):
             job.tell("compiling", min(compiled / packages, 1.0))
 
         job.tell("compiling", 0.0)
-        await self._run(job, ["build", "-v", *flags, "-o", str(target), module.package], advance)
+        await self._run(job, folder, ["build", "-v", *flags, "-o", str(target), module.package], advance)
 
-    async def _download(self, job: Job, flags: list[str], package: str) -> int:
+    async def _download(self, job: Job, flags: list[str], folder: Path, package: str) -> int:
         """Download the modules of a package, and return how many packages are to be compiled."""
-        modules = (MODULES / job.recipe.name / "go.mod").read_text().count(" v")
+        modules = (folder / "go.mod").read_text().count(" v")
         downloads, packages = 0, 0
 
         def advance(line: str) -> None:
@@ -82,14 +83,14 @@ class Go(msgspec.Struct, frozen=True):
 
         job.tell("downloading modules", 0.0)
         stale = "{{if .Stale}}{{.ImportPath}}{{end}}"
-        await self._run(job, ["list", *flags, "-deps", "-f", stale, package], advance)
+        await self._run(job, folder, ["list", *flags, "-deps", "-f", stale, package], advance)
         return max(packages, 1)
 
-    async def _run(self, job: Job, arguments: list[str], line: Callable[[str], None]) -> None:
+    async def _run(self, job: Job, folder: Path, arguments: list[str], line: Callable[[str], None]) -> None:
         await job.run(
             [str(self.binary), *arguments],
             env=self._environment(job.workshop),
-            cwd=MODULES / job.recipe.name,
+            cwd=folder,
             line=line,
         )
 

@@ -43,16 +43,18 @@ class Release(msgspec.Struct, frozen=True):
 
 
 class GoModule(msgspec.Struct, frozen=True):
-    """A Go program, built in the folder ``modules/<server>``, whose go.mod and go.sum pin all that goes into it.
+    """A Go program, built in a folder whose go.mod and go.sum pin all that goes into it.
 
     Attributes:
         package: the import path of its main package.
+        folder: where it is built; None: in ``modules/<server>``.
         tags: build tags.
         version_variable: the variable that the version is put into, or the program would not know its own.
         version_prefix: what goes before the version in that variable.
     """
 
     package: str
+    folder: Path | None = None
     tags: tuple[str, ...] = ()
     version_variable: str = ""
     version_prefix: str = ""

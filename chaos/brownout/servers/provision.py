@@ -43,8 +43,8 @@ RECIPES: tuple[Recipe, ...] = (
 
 NAMES: tuple[str, ...] = tuple(recipe.name for recipe in RECIPES)
 
-ALWAYS = frozenset(NAMES) - {"kafka"}
-"""What every run starts; the others only where a topology names them."""
+ALWAYS = frozenset({"toxiproxy"})
+"""What every run starts; the others only where a topology needs them."""
 
 
 def survey() -> tuple[Finding, ...]:
@@ -58,7 +58,7 @@ async def provide(progress: Progress, names: Iterable[str] = ()) -> dict[str, Pr
 
     Args:
         progress: told what is being done for which server.
-        names: the servers that a topology names; those of ``ALWAYS`` come with them.
+        names: the servers that a topology needs; those of ``ALWAYS`` come with them.
 
     Returns:
         the programs by name, which is what `running` starts.

@@ -1,9 +1,11 @@
 """All servers of a run, started at once and held open."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,9 +17,18 @@ from brownout.undo.supervisor import Supervisor
 
 __all__ = ["Addresses", "running"]
 
+_STARTS: Mapping[str, Callable[[Program, Stage], Awaitable[Any]]] = {
+    "toxiproxy": toxiproxy.start,
+    "consul": consul.start,
+    "postgres": postgres.start,
+    "jaeger": jaeger.start,
+    "kafka": kafka.start,
+}
+"""What needs no other; Prometheus is told where two of them are."""
+
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Where the servers listen, each as ``127.0.0.1:port``.
+    """Where the servers listen, each as ``127.0.0.1:port``; None where no topology needs one.
 
     Attributes:
         toxiproxy: its API.
@@ -26,15 +37,15 @@ class Addresses(msgspec.Struct, frozen=True):
         otlp: Jaeger's OTLP over HTTP.
         jaeger: Jaeger's query API.
         prometheus: its API.
-        kafka: where the broker is reached; None where no topology names one.
+        kafka: where the broker is reached.
     """
 
     toxiproxy: str
-    consul: str
-    postgres: str
-    otlp: str
-    jaeger: str
-    prometheus: str
+    consul: str | None = None
+    postgres: str | None = None
+    otlp: str | None = None
+    jaeger: str | None = None
+    prometheus: str | None = None
     kafka: KafkaAddresses | None = None
 
 
@@ -45,7 +56,7 @@ async def running(
     """Hold servers open; they end with the supervisor.
 
     Args:
-        programs: what `provide` returned; Kafka is started only if it is among them.
+        programs: what `provide` returned: Toxiproxy, and those of the others that are wanted.
         supervisor: starts and ends them.
         scratch: a folder for their files.
         log: the file for the output of a server of that name.
@@ -57,33 +68,22 @@ async def running(
 
 
 async def _start_all(programs: Mapping[str, Program], stage: Stage) -> Addresses:
-    async def observed(proxies: "asyncio.Task[str]", registry: "asyncio.Task[str]") -> str:
-        addresses = {"toxiproxy": await proxies, "consul": await registry}
+    begun: dict[str, asyncio.Task[Any]] = {}
+
+    async def observing() -> str:
+        addresses = {"toxiproxy": await begun["toxiproxy"], "consul": await begun["consul"]}
         return await persistently(lambda: prometheus.start(programs["prometheus"], stage, **addresses))
 
     try:
         async with asyncio.TaskGroup() as group:
-            proxies = group.create_task(persistently(lambda: toxiproxy.start(programs["toxiproxy"], stage)))
-            registry = group.create_task(persistently(lambda: consul.start(programs["consul"], stage)))
-            databases = group.create_task(persistently(lambda: postgres.start(programs["postgres"], stage)))
-            traces = group.create_task(persistently(lambda: jaeger.start(programs["jaeger"], stage)))
-            metrics = group.create_task(observed(proxies, registry))
-            events = group.create_task(_broker(programs, stage))
+            for name, start in _STARTS.items():
+                if name in programs:
+                    begun[name] = group.create_task(persistently(partial(start, programs[name], stage)))
+            if "prometheus" in programs:
+                begun["prometheus"] = group.create_task(observing())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
-    otlp, query = traces.result()
-    return Addresses(
-        toxiproxy=proxies.result(),
-        consul=registry.result(),
-        postgres=databases.result(),
-        otlp=otlp,
-        jaeger=query,
-        prometheus=metrics.result(),
-        kafka=events.result(),
-    )
-
-
-async def _broker(programs: Mapping[str, Program], stage: Stage) -> KafkaAddresses | None:
-    if "kafka" not in programs:
-        return None
-    return await persistently(lambda: kafka.start(programs["kafka"], stage))
+    addresses = {name: task.result() for name, task in begun.items()}
+    if "jaeger" in addresses:
+        addresses["otlp"], addresses["jaeger"] = addresses["jaeger"]
+    return Addresses(**addresses)
