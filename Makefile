@@ -43,7 +43,7 @@ kills: install
 	@$(BIN)/python chaos/tests/undo_times.py
 
 gate: install
-	@$(BIN)/brownout gate
+	@$(BIN)/brownout gate $(GATE)
 
 mutants: install
 	@PYTHONPATH=chaos/tests $(BIN)/python -m mutants --table docs/mutants.md
