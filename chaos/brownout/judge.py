@@ -9,7 +9,7 @@ from brownout.promises.promise import Promise
 from brownout.recording import Recording
 from brownout.verdict import Ruling, Verdict
 
-__all__ = ["judged", "repeated", "settled"]
+__all__ = ["judged", "known", "repeated", "settled"]
 
 
 _ORDINALS = {2: "2nd", 3: "3rd"}
@@ -35,11 +35,16 @@ def judged(promise: Promise, recording: Recording | None) -> Verdict:
     except Exception as error:  # noqa: BLE001 - whatever a checker does, nothing passes by it
         return _unknown(promise, f"the checker crashed: {type(error).__name__}: {error}")
     if lost and verdict.ruling is Ruling.PASS:
-        return msgspec.structs.replace(verdict, ruling=Ruling.INCONCLUSIVE, reason=lost)
+        return msgspec.structs.replace(verdict, ruling=Ruling.INCONCLUSIVE, reason=lost, final=True)
     if excused and verdict.ruling is Ruling.FAIL:
         reason = f"{excused}; it was seen that {verdict.reason}"
         return msgspec.structs.replace(verdict, ruling=Ruling.INCONCLUSIVE, reason=reason)
     return verdict
+
+
+def known(verdict: Verdict) -> bool:
+    """Whether a verdict stands: it is no INCONCLUSIVE, or one by what the system itself did."""
+    return verdict.final or verdict.ruling is not Ruling.INCONCLUSIVE
 
 
 def settled(promise: Promise, recordings: Iterable[Recording | None]) -> Verdict:
@@ -52,7 +57,7 @@ def settled(promise: Promise, recordings: Iterable[Recording | None]) -> Verdict
     each = iter(recordings)
     verdict = judged(promise, next(each, None))
     for times, recording in enumerate(each, start=2):
-        if verdict.ruling is not Ruling.INCONCLUSIVE:
+        if known(verdict):
             break
         verdict = repeated(verdict, judged(promise, recording), times)
     return verdict

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from brownout.judge import repeated
+from brownout.errors import BrownoutError
+from brownout.judge import known, repeated
 from brownout.promises.promise import Trial
-from brownout.verdict import Ruling, Verdict
+from brownout.verdict import Verdict
 
 __all__ = ["rounds"]
 
@@ -28,7 +29,17 @@ async def rounds(
         unknown = [trial for each in tried if (trial := _unknown(each, found)).promises]
         if not unknown:
             break
-        for verdict in await perform(unknown, attempt):
+        failed: BaseExceptionGroup[BrownoutError] | None = None
+        verdicts: Iterable[Verdict] = ()
+        try:
+            verdicts = await perform(unknown, attempt)
+        except* BrownoutError as errors:
+            if attempt == 1:
+                raise
+            failed = errors
+        if failed:
+            return {name: _ended(verdict, failed) for name, verdict in found.items()}
+        for verdict in verdicts:
             before = found.get(verdict.promise)
             found[verdict.promise] = repeated(before, verdict, attempt) if before else verdict
     return found
@@ -36,5 +47,15 @@ async def rounds(
 
 def _unknown(trial: Trial, found: Mapping[str, Verdict]) -> Trial:
     """A trial with those of its promises alone that were not judged, or are INCONCLUSIVE."""
-    known = {name for name, verdict in found.items() if verdict.ruling is not Ruling.INCONCLUSIVE}
-    return msgspec.structs.replace(trial, promises=tuple(one for one in trial.promises if one.name not in known))
+    stands = {name for name, verdict in found.items() if known(verdict)}
+    return msgspec.structs.replace(trial, promises=tuple(one for one in trial.promises if one.name not in stands))
+
+
+def _ended(verdict: Verdict, failed: BaseExceptionGroup[BrownoutError]) -> Verdict:
+    """A verdict of before a round that could not be run to its end; one that does not stand says so."""
+    if known(verdict):
+        return verdict
+    error = failed.exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return msgspec.structs.replace(verdict, reason=f"{verdict.reason}; it could not be run again: {error}")

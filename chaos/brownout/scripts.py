@@ -222,6 +222,9 @@ def scripts_in(path: Path) -> tuple[Script, ...]:
     Raises:
         FileError: it cannot be loaded.
     """
+    if not __debug__:
+        cause = "Python was told to leave out assertions, which scripts judge by"
+        raise FileError(str(path), cause, "run it without -O and PYTHONOPTIMIZE")
     try:
         with _importing_from(path.parent):
             values = runpy.run_path(str(path), run_name=path.stem)

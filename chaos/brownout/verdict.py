@@ -70,6 +70,7 @@ class Verdict(msgspec.Struct, frozen=True):
         events: indexes into the history that bear the ruling out, the first offender first.
         traces: the traces of those events.
         attempt: the time that the scenario was run, from 1, whose recording this is about.
+        final: INCONCLUSIVE by what the system itself did: running it again would hide that.
     """
 
     promise: str
@@ -80,6 +81,7 @@ class Verdict(msgspec.Struct, frozen=True):
     events: tuple[int, ...] = ()
     traces: tuple[str, ...] = ()
     attempt: int = 1
+    final: bool = False
 
 
 def overall(rulings: Iterable[Ruling]) -> Ruling:

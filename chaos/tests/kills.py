@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from brownout.mending import faults_of, state_of
-from small_system import EDGE, write_system
+from small_system import EDGE, SERVERS, write_system
 
 __all__ = ["Kill", "Outcome", "killed", "planned", "quantiles", "table"]
 
@@ -211,7 +211,7 @@ def _place() -> Iterator[Path]:
     try:
         for name in ("tmp", "state"):
             (folder / name).mkdir(0o755)
-        write_system(folder)
+        write_system(folder, SERVERS)
         (folder / "scenarios").mkdir()
         (folder / "scenarios" / "contract.toml").write_text(CONTRACT)
         (folder / "scenarios" / "broken.py").write_text(SCRIPTS)

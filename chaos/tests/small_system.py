@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["EDGE", "SERVICE", "TOPOLOGY", "write_system"]
+__all__ = ["EDGE", "SERVERS", "SERVICE", "TOPOLOGY", "write_system"]
 
 EDGE = "front -> back"
 SERVICE = """
@@ -30,14 +30,23 @@ entry = "front"
 LISTEN = "{{listen}}"
 [services.front]
 command = ["{{python}}", "{service}"]
-env = {{ BACK = "http://{{back}}" }}
+env = {{ BACK = "http://{{back}}"{servers} }}
 [services.back]
 command = ["{{python}}", "{service}"]
 """
 
 
-def write_system(folder: Path) -> None:
-    """Write the system's program and its topology below a folder, where they are looked for."""
+SERVERS = ', SERVERS = "{postgres} {consul} {otlp}"'
+"""Names them, so that they are started; nobody uses them."""
+
+
+def write_system(folder: Path, servers: str = "") -> None:
+    """Write the system's program and its topology below a folder, where they are looked for.
+
+    Args:
+        folder: where.
+        servers: `SERVERS`, where the real servers shall run besides Toxiproxy.
+    """
     (folder / "system").mkdir()
     (folder / "service.py").write_text(SERVICE)
-    (folder / "system" / "topology.toml").write_text(TOPOLOGY.format(service=folder / "service.py"))
+    (folder / "system" / "topology.toml").write_text(TOPOLOGY.format(service=folder / "service.py", servers=servers))

@@ -20,6 +20,7 @@ from brownout.verdict import Ruling, Verdict
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs" / "soak"
 COULD_NOT_RUN = 3
+RULED = (0, 1, 2)
 LEAST_SHARE = 0.9
 
 
@@ -55,8 +56,9 @@ def main() -> int:
 def _gate() -> Gate:
     begun_s = time.monotonic()
     command = [str(Path(sys.executable).with_name("brownout")), "gate", "--runs", str(RUNS)]
+    before = (RUNS / "latest").resolve()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode >= COULD_NOT_RUN:
+    if done.returncode not in RULED or (RUNS / "latest").resolve() == before:
         sys.stderr.write(done.stderr)
         sys.exit(COULD_NOT_RUN)
     verdicts = msgspec.json.decode((RUNS / "latest" / "verdicts.json").read_bytes(), type=tuple[Verdict, ...])

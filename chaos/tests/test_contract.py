@@ -174,7 +174,7 @@ def test_when_a_run_is_judged_again_no_journey_is_needed() -> None:
         ),
         (
             BREAKER.replace('"breaker"', f'"{"b" * 41}"'),
-            "contract.toml: promise[0].name: expected `str` of length <= 40",
+            "contract.toml: promise[0].name: expected `str` of length <= 38",
         ),
         (BREAKER.replace('"6.2"', '""'), "contract.toml: promise[0].clause: expected `str` of length >= 1"),
         (

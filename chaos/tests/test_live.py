@@ -269,7 +269,7 @@ def test_down_returns_when_nothing_is_left(place: Place) -> None:
     place.call("up")
     place.call("inject", "latency", EDGE, "300ms")
     pids = processes_of(place)
-    assert len(pids) >= 6
+    assert len(pids) >= 5  # the holder, its watchdog, Toxiproxy and two services
     assert place.call("down") == (0, "the system is down\n", "")
     assert not alive(pids)
     assert not (place.runs / "up" / "state.json").exists()
@@ -295,6 +295,7 @@ def test_what_a_lost_run_left_is_mended_by_hand(place: Place, journals: Path) ->
     place.call("inject", "pause", "back")
     state, pids = place.state(), processes_of(place)
     (watchdog,) = (pid for pid in descendants(state.pid) if "watchdog.py" in Path(f"/proc/{pid}/cmdline").read_text())
+    os.kill(state.pid, signal.SIGSTOP)  # or it would undo all when its watchdog is gone
     for pid in (watchdog, state.pid):  # as in a power cut, nobody is left to undo anything
         os.kill(pid, signal.SIGKILL)
     assert within(3, lambda: not alive(pids)), alive(pids)
@@ -326,7 +327,7 @@ def test_up_takes_the_place_of_what_a_killed_holder_left(place: Place) -> None:
 
 
 def test_a_system_that_does_not_start_is_one_line_and_leaves_nothing(place: Place) -> None:
-    place.topology(TOPOLOGY.format(service=place.folder / "nowhere.py"))
+    place.topology(TOPOLOGY.format(service=place.folder / "nowhere.py", servers=""))
     code, _, line = place.call("up")
     assert (code, line.count("\n")) == (3, 1)
     assert "-0: ended with exit code 2 while starting; it last said: " in line

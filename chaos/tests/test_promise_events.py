@@ -7,7 +7,7 @@ import pytest
 
 from brownout.promises.events import Events, Handled
 from brownout.promises.promise import WrongKeyError
-from brownout.scenario import Answered, Hold, Load, Messages, Publish, Select, Wait
+from brownout.scenario import Answered, Calls, Hold, Load, Messages, Publish, Select, Wait
 from brownout.topology import parse_topology
 from brownout.verdict import Ruling, Verdict
 from brownout.written import Written
@@ -46,6 +46,7 @@ IDS = tuple(f"order-{number}" for number in range(16))
 
 EARLY = IDS[:3]
 SOON = IDS[:13]
+LATER = ("later-0", "later-1", "later-2")
 
 
 class Run(msgspec.Struct, kw_only=True):
@@ -63,6 +64,8 @@ class Run(msgspec.Struct, kw_only=True):
     extra_unknown: int = 0
     malformed: bool = False
     told_more: tuple[str, ...] = ("{", "")
+    later: tuple[str, ...] = LATER
+    later_handled: tuple[str, ...] = LATER
 
     def judged(self) -> Verdict:
         story = Written()
@@ -82,7 +85,9 @@ class Run(msgspec.Struct, kw_only=True):
         story.read("select", "soon", rows(self.soon), took_s=self.soon_took_s)
         story.now_s = begin_s + len(IDS)
         story.read("select", "all", rows(self.at_last), took_s=15.0 if self.at_last != IDS else 0.1)
-        story.read("select", "last", rows(self.in_the_end))
+        for one in self.later:
+            story.call("later", body={"id": one})
+        story.read("select", "last", rows((*self.in_the_end, *self.later_handled)))
         malformed = [{"key": "", "value": "{order", "headers": {}}] if self.malformed else []
         story.read("messages", "published", [*malformed, *(message(*each) for each in self.published)])
         for _ in range(self.extra_unknown):
@@ -178,6 +183,9 @@ def test_what_is_lost_late_doubled_or_made_up_fails(run: Run, reason: str) -> No
         (Run(cut_off=IDS[:5]), "2 of 10 acknowledged during the outage of orders -> kafka were handled during it"),
         (Run(soon=SOON[:-2]), "2 were not handled 1.0 s after the heal; nobody looked again"),
         (Run(field="order"), "an answer has no field 'id'"),
+        (Run(told_more=("{",)), "no message was once more put on order.created"),
+        (Run(told_more=("",)), "no malformed message was put on order.created"),
+        (Run(later=()), "no requests in the phase 'later'"),
         (Run(outages=0), "outage of orders -> kafka was in force 0 times instead of once"),
     ],
 )
@@ -215,11 +223,11 @@ def test_the_edge_is_cut_under_load_and_what_was_handled_is_read_four_times() ->
         Select("cut off", "notifications", HANDLED.sql),
         Select("soon", "notifications", HANDLED.sql, answered, 15),
         Select("all", "notifications", HANDLED.sql, answered, 15),
-        Select("last", "notifications", HANDLED.sql),
+        Select("last", "notifications", HANDLED.sql, Answered("later", "id"), 15),
         Messages("published", "order.created"),
     ]
     assert held.steps[1] == Publish("order.created", "{")
-    assert scenario.steps[2] == Publish("order.created")
+    assert scenario.steps[2:4] == (Publish("order.created"), Calls("later", "order", 3))
     cut = held.steps[2]
     assert isinstance(cut, Hold)
     assert cut.steps[0] == Wait(10)

@@ -58,6 +58,7 @@ class Trial(msgspec.Struct, kw_only=True):
     again: Sequence[int] = (503,) * 5
     bytes: tuple[int, ...] = (900, 900)
     service: str = "orders"
+    side: int = 200
 
     def judged(self) -> Verdict:
         story = Written()
@@ -71,6 +72,7 @@ class Trial(msgspec.Struct, kw_only=True):
         if counts:
             story.note("bytes", "orders -> users", upstream=counts[0], downstream=0)
         self.calls(story, "failing", [self.failing])
+        story.watch("side", at_s=story.now_s, status=self.side)
         self.calls(story, "again", self.again)
         for count in counts[1:]:
             story.note("bytes", "orders -> users", upstream=count, downstream=0)
@@ -94,7 +96,6 @@ def test_a_breaker_that_opens_again_passes() -> None:
     [
         (Trial(again=(503, 201, 503, 503, 503)), "after a failure on trial, promised to open again for 60 s"),
         (Trial(trial=503), "a call on trial ended with 503 60."),
-        (Trial(bytes=(900, 1300)), "orders -> users carried 400 bytes of calls that were to be refused"),
     ],
 )
 def test_a_breaker_that_does_not_fails(run: Trial, reason: str) -> None:
@@ -115,6 +116,10 @@ def test_a_breaker_that_does_not_fails(run: Trial, reason: str) -> None:
         (Trial(again=(503,) * 4), "4 requests in the phase 'again' instead of 5"),
         (Trial(bytes=(0, 0)), "orders -> users carried no bytes when calls passed"),
         (Trial(bytes=()), "the bytes of orders -> users were read 0 times instead of twice"),
+        (Trial(again=(503, 500, 503, 503, 503)), "a call ended with 500, refused ones with 503"),
+        (Trial(failing=503), "a failure and a refusal both end with 503: nobody knows which it was"),
+        (Trial(side=503), "users itself did not answer on the side"),
+        (Trial(bytes=(900, 1300)), "orders -> users carried 400 bytes, and no call has a span of users"),
         (Trial(service="gateway"), "the journey enters at gateway; it must enter at orders"),
     ],
 )
@@ -125,13 +130,19 @@ def test_a_trial_without_evidence_is_inconclusive(run: Trial, reason: str) -> No
 
 
 def mistakes(
-    mistaken: Sequence[int] = (422,) * 12, after: Sequence[int] = (201,) * 3, *, carried: int = 3600
+    mistaken: Sequence[int] = (422,) * 12,
+    after: Sequence[int] = (201,) * 3,
+    *,
+    carried: int = 3600,
+    reaches: Sequence[str] = BOTH,
+    silence_s: float = 10.5,
 ) -> Verdict:
     story = Written()
     story.steady("before")
+    story.wait(silence_s)
     story.note("bytes", "orders -> users", upstream=900, downstream=0)
     for status in mistaken:
-        story.call("mistaken", status=status)
+        story.call("mistaken", status=status, reaches=reaches)
     story.note("bytes", "orders -> users", upstream=900 + carried, downstream=0)
     for status in after:
         story.call("afterwards", status=status)
@@ -151,6 +162,8 @@ def test_mistakes_that_trip_nothing_pass() -> None:
         (mistakes((422,) * 3 + (503,) * 9), Ruling.FAIL, "after 3 mistakes a call ended with 503, promised 422"),
         (mistakes(after=(503, 503, 503)), Ruling.FAIL, "after 12 mistakes a call ended with 503, promised to succeed"),
         (mistakes((201,) * 12), Ruling.INCONCLUSIVE, "order-as-nobody succeeded: it is no mistake"),
+        (mistakes(silence_s=5), Ruling.INCONCLUSIVE, "of silence before the first call of a window"),
+        (mistakes(reaches=("orders",)), Ruling.INCONCLUSIVE, "12 calls of 'mistaken' have no span of users"),
         (mistakes(carried=0), Ruling.INCONCLUSIVE, "order-as-nobody does not use the edge"),
         (mistakes(()), Ruling.INCONCLUSIVE, "no requests in the phase 'mistaken'"),
         (mistakes(after=()), Ruling.INCONCLUSIVE, "no requests in the phase 'afterwards'"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import pytest
 
+from brownout.errors import CellError
 from brownout.judge import repeated, settled
 from brownout.promises.promise import Checked, NoEvidenceError, Trial
 from brownout.recording import Recording
@@ -60,6 +61,33 @@ def test_a_fail_is_never_run_again() -> None:
     performed = Performed(broken=[FAIL])
     assert performed.judged(9) == {"broken": (FAIL, "as in 1")}
     assert performed.times == [["broken"]]
+
+
+def test_what_is_inconclusive_by_the_systems_own_doing_is_never_run_again() -> None:
+    times = []
+
+    async def perform(_: Sequence[Trial], attempt: int) -> list[Verdict]:
+        times.append(attempt)
+        return [Verdict("slow", "1", UNKNOWN, "not steady in the end", final=True)]
+
+    trial = Trial(Scenario("slow", "order", (), ()), (Known(name="slow", clause="1"),))
+    found = asyncio.run(rounds([trial], 9, perform))
+    assert found["slow"].reason == "not steady in the end"
+    assert times == [1]
+
+
+def test_a_round_that_cannot_be_run_to_its_end_takes_no_verdict_away() -> None:
+    first = Performed(broken=[FAIL], unsure=[UNKNOWN])
+
+    async def perform(trials: Sequence[Trial], attempt: int) -> Iterator[Verdict]:
+        if attempt == 1:
+            return await first(trials, attempt)
+        raise ExceptionGroup("cells", [CellError("unsure_2", "not ready within 90 s")])
+
+    trials = [Trial(Scenario(name, "order", (), ()), (Known(name=name, clause="1"),)) for name in first.rulings]
+    found = asyncio.run(rounds(trials, 1, perform))
+    assert {name: verdict.ruling for name, verdict in found.items()} == {"broken": FAIL, "unsure": UNKNOWN}
+    assert found["unsure"].reason == "as in 1; it could not be run again: unsure_2: not ready within 90 s"
 
 
 def test_without_leave_to_nothing_is_run_again() -> None:

@@ -1,6 +1,8 @@
 """Scripts: stories that are done first and judged afterwards."""
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ TOPOLOGY = parse_topology(
 )
 
 
-@pytest.mark.parametrize(("name", "told"), [("a" * 41, "length <= 40"), ("Capital", "matching regex")])
+@pytest.mark.parametrize(("name", "told"), [("a" * 39, "length <= 38"), ("Capital", "matching regex")])
 def test_a_name_that_no_cell_can_have_is_refused(tmp_path: Path, name: str, told: str) -> None:
     path = tmp_path / "story.py"
     path.write_text(
@@ -154,3 +156,11 @@ def test_every_story_of_the_repository_is_short_and_reads_its_books_where_somebo
             assert len(lines) <= 16, path
             buys = any("buy" in journey for journey in story.scenario(SHOP).journeys())
             assert buys == ("    balanced(seen)" in lines), path
+
+
+def test_where_assertions_are_left_out_no_script_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "story.py"
+    path.write_text("")
+    told = f"import pathlib, brownout.scripts as s\ns.scripts_in(pathlib.Path({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-O", "-c", told], capture_output=True, text=True, timeout=30, check=False)
+    assert "Python was told to leave out assertions, which scripts judge by" in done.stderr

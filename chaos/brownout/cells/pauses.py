@@ -46,10 +46,11 @@ class Pauses:
         Raises:
             FaultError: it does not in time.
         """
-        if pause := self._paused.pop(process, None):
+        if pause := self._paused.get(process):
             process.signal(signal.SIGCONT)
             await _until(process, "go on", lambda: state_of(process.pid) != "T")
             self._journal.undone(pause)
+            del self._paused[process]
 
 
 async def _until(process: Process, what: str, condition: Callable[[], bool]) -> None:

@@ -100,8 +100,9 @@ class Journal:
 
     def close(self) -> None:
         """Let the file go; the watchdog, which holds it too, says when all is undone."""
-        with suppress(OSError):
-            os.close(self._descriptor)
+        with self._writing, suppress(OSError):
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
 
     def _write(self, *lines: dict[str, Any], on_disk: bool = False) -> None:
         text = "".join("\n" + json.dumps(line) for line in lines).encode()  # so no line is glued to one that was torn
@@ -197,7 +198,7 @@ def _read(path: Path) -> tuple[int, str, list[Undo]]:
     run, boot = 0, ""
     faults: dict[Undo, None] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError):
+        with suppress(ValueError, KeyError, TypeError):  # torn, or of another version
             match json.loads(line):
                 case {"run": int(run), "boot": str(boot)}:
                     pass

@@ -57,14 +57,13 @@ def undo(fault: Undo) -> str:
     """
     if fault.process and not fault.process.alive:
         return f"gone with process {fault.process.pid}"
-    if fault.how == "resume":
-        return _resume(fault)
     try:
-        return _mend_proxy(fault)
+        return _resume(fault) if fault.how == "resume" else _mend_proxy(fault)
     except ConnectionRefusedError:
         return f"gone with Toxiproxy, nobody listens at {fault.server}"
-    except (OSError, ValueError) as error:
-        raise FaultError(str(fault), f"Toxiproxy at {fault.server}: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:  # refused, or an answer that Toxiproxy would not give
+        where = f"Toxiproxy at {fault.server}" if fault.server else "its signal"
+        raise FaultError(str(fault), f"{where}: {error}") from None
 
 
 def gone_with_boot(fault: Undo) -> bool:

@@ -1,7 +1,5 @@
 """The graceful end of a consumer: the event at hand is finished, and none is begun that is not."""
 
-from collections import Counter
-
 from brownout.faults import Latency, Terminated
 from brownout.history import Operation, Outcome
 from brownout.promises.evidence import edge_of, needs_spans, phase, seconds, told, traces, whole_window
@@ -69,7 +67,7 @@ class ConsumerShutdown(Stated, frozen=True, kw_only=True, tag="consumer-shutdown
             raise NoEvidenceError(f"{len(lost)} requests failed, the first with {told(lost[0])}")
         took = self._ended(signal)
         spans = [span for span in recording.spans_of(traces(requests), self.service) if span.kind == "consumer"]
-        self._begun_once(spans, requests)
+        self._begun_once(spans, requests, signal)
         held = self._at_hand(spans, signal)
         return self.kept(
             f"{held} of {held} events at hand were finished, {len(spans)} of {len(spans)} were begun once; exit code "
@@ -92,14 +90,31 @@ class ConsumerShutdown(Stated, frozen=True, kw_only=True, tag="consumer-shutdown
             )
         return figure
 
-    def _begun_once(self, spans: list[Span], requests: list[Operation]) -> None:
-        times = Counter(span.trace_id for span in spans)
-        if again := [one for one in requests if times[one.trace_id] > 1]:
-            first = min(span.start_ns for span in spans if span.trace_id == again[0].trace_id)
+    def _begun_once(self, spans: list[Span], requests: list[Operation], signal: Window) -> None:
+        """No event was begun before the end and again after it, and none was passed over.
+
+        Raises:
+            BrokenError: one was; events are handled in their order, so one that has no span while a later one has
+                will never have one.
+            NoEvidenceError: one was begun twice before the signal, or twice after it: its handling had failed.
+        """
+        begun = {span.trace_id: span for span in spans if span.start_ns < signal.surely_ns[1]}
+        again = {span.trace_id for span in spans if span.start_ns >= signal.surely_ns[1]}
+        if cut := [one for one in requests if one.trace_id in begun and one.trace_id in again]:
             raise BrokenError(
-                f"an event was begun {times[again[0].trace_id]} times: {self.service} was cut off in its handling, "
-                f"{seconds(again[0].sent_ns, first):.1f} s after it was asked for",
-                again,
+                f"an event was begun before the end of {self.service} and again after it: it was cut off in its "
+                f"handling, {seconds(cut[0].sent_ns, begun[cut[0].trace_id].start_ns):.1f} s after it was asked for",
+                cut,
+            )
+        if len({span.trace_id for span in spans}) < len(spans):
+            raise NoEvidenceError("an event was begun twice, and not for the signal: its handling had failed")
+        handled = {span.trace_id for span in spans}
+        last = max((place for place, one in enumerate(requests) if one.trace_id in handled), default=0)
+        if lost := [one for one in requests[:last] if one.trace_id not in handled]:
+            raise BrokenError(
+                f"{len(lost)} events were passed over, the first asked for "
+                f"{seconds(lost[0].sent_ns, signal.perhaps_ns[0]):.1f} s before the signal",
+                lost,
             )
 
     def _at_hand(self, spans: list[Span], signal: Window) -> int:

@@ -141,7 +141,10 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
         if lost := [one for one in early if not one.ok]:
             raise NoEvidenceError(f"{len(lost)} requests failed before the kill, the first with {told(lost[0])}")
         used = _used(recording, early, edge.service)
-        if idle := [name for name in self._names if name not in used]:
+        idle = [name for name in self._names if name not in used]
+        if idle == self._names[-1:]:
+            raise NoEvidenceError(f"{idle[0]} has no span from before the kill, which may have taken them with it")
+        if idle:
             raise BrokenError(
                 f"{', '.join(idle)} had none of {len(early)} requests before the kill, these had: {_list(used)}; "
                 "promised that the load is balanced",

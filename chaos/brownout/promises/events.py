@@ -12,7 +12,7 @@ from brownout.history import Operation
 from brownout.promises.evidence import edge_of, phase, read, seconds, told, whole_window
 from brownout.promises.promise import BrokenError, NoEvidenceError, Positive, Stated, key
 from brownout.recording import Recording
-from brownout.scenario import Answered, Hold, Load, Messages, Publish, Scenario, Select, Wait
+from brownout.scenario import Answered, Calls, Hold, Load, Messages, Publish, Scenario, Select, Wait
 from brownout.topology import Topology
 from brownout.verdict import Figure, Verdict
 
@@ -21,8 +21,9 @@ __all__ = ["Events", "Handled"]
 PHASE = "asked"
 BEFORE_S = 3.0
 AFTER_S = 3.0
-STAYS_S = 3.0
-"""How long after everything was told again a second handling would show."""
+LATER = "later"
+LATER_CALLS = 3
+"""Asked for once everything was told again: a handler that takes events in their order has them last."""
 
 MALFORMED = "{"
 """No event; whoever handles events is to skip it."""
@@ -85,19 +86,20 @@ class Events(Stated, frozen=True, kw_only=True, tag="events"):
         steps = (
             Hold(
                 Load(PHASE, self.journey, self.rate),
-                (Wait(BEFORE_S), Publish(self.topic, MALFORMED), cut, self._select("soon", wait=True), Wait(AFTER_S)),
+                (Wait(BEFORE_S), Publish(self.topic, MALFORMED), cut, self._select("soon", PHASE), Wait(AFTER_S)),
             ),
-            self._select("all", wait=True),
+            self._select("all", PHASE),
             Publish(self.topic),
-            Wait(STAYS_S),
-            self._select("last"),
+            Calls(LATER, self.journey, LATER_CALLS),
+            self._select("last", LATER),
             Messages("published", self.topic),
         )
         return Scenario(self.name, self.journey, steps, tuple(topology.services), environment=self.environment)
 
-    def _select(self, name: str, *, wait: bool = False) -> Select:
-        until = Answered(PHASE, self.acknowledged) if wait else None
-        return Select(name, self.handled.service, self.handled.sql, until, self.within_s if wait else 0.0)
+    def _select(self, name: str, phase: str = "") -> Select:
+        """Read what was handled; once all that was acknowledged in a phase is, where one is named."""
+        until = Answered(phase, self.acknowledged) if phase else None
+        return Select(name, self.handled.service, self.handled.sql, until, self.within_s if phase else 0.0)
 
     def examine(self, recording: Recording) -> Verdict:
         """The requests; then what was handled, when and how often; then what was published."""
@@ -108,9 +110,11 @@ class Events(Stated, frozen=True, kw_only=True, tag="events"):
         cut_off = self._cut_off(recording, things, window.surely_ns)
         soon_s = self._handled_in_time(recording, "soon", things, window.perhaps_ns[1])
         self._handled_in_time(recording, "all", things, window.perhaps_ns[1])
+        later = {self._thing(one): one for one in phase(recording, LATER, LATER_CALLS) if one.ok}
         handled = self._handled_once(recording, things)
         published = self._published(recording, things)
         self._told_more(recording)
+        self._went_on(recording, later)
         return self.kept(
             f"all of {len(things)} acknowledged, {cut_off} of them during the outage of {self.edge}, were published "
             "and handled once",
@@ -119,6 +123,14 @@ class Events(Stated, frozen=True, kw_only=True, tag="events"):
             Figure("handled", handled, "of them"),
             Figure("longest delay after the heal", soon_s, "s", f"at most {self.within_s:g} s"),
         )
+
+    def _went_on(self, recording: Recording, later: dict[str, Operation]) -> None:
+        """What came after the repetition is handled, too: nobody stopped at an event that was told twice."""
+        if not later:
+            raise NoEvidenceError("nothing was acknowledged after every message had come once more")
+        rows, _ = self._rows(recording, "last")
+        missing = [thing for thing in later if thing not in rows]
+        self._each(later, missing, "was not handled after every message had come once more")
 
     def _told_more(self, recording: Recording) -> None:
         """Make sure that a malformed message came, and every message once more."""

@@ -5,9 +5,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from brownout.history import Operation
-from brownout.promises.evidence import edge_of, entered_at, phase, told
+from brownout.promises.evidence import edge_of, entered_at, phase, seen_at, told
 from brownout.promises.promise import BrokenError, NoEvidenceError, Stated, Status, key
-from brownout.promises.stages import carried_bytes
+from brownout.promises.stages import carried_bytes, in_one_window
 from brownout.promises.trips import Trips
 from brownout.recording import Recording
 from brownout.scenario import Bytes, Calls, Scenario, Wait
@@ -58,6 +58,9 @@ class CallerMistakes(Stated, frozen=True, kw_only=True, tag="caller-mistakes"):
         edge = edge_of(self.edge)
         mistaken = phase(recording, "mistaken", TIMES * self.trips.requests)
         entered_at(mistaken, edge.caller)
+        in_one_window(recording, mistaken, self.trips.interval_s)
+        if recording.traced and not any(call.status != self.status for call in mistaken):
+            seen_at(recording, mistaken, edge.service)
         if not carried_bytes(recording, edge):
             raise NoEvidenceError(f"no mistaken call reached {edge.service}: {self.mistaken} does not use the edge")
         if any(call.ok for call in mistaken):

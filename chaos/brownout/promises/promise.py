@@ -31,8 +31,9 @@ __all__ = [
     "trials",
 ]
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40)]
-"""Also that of a cell: with a service's it has to fit into the 63 bytes of a database's name."""
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=38)]
+"""Also that of a cell, with the number of a further attempt: with a service's it has to fit into the 63 bytes of a
+database's name."""
 
 Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]

@@ -42,9 +42,9 @@ def main() -> int:
         table.write_text(page)
     killed = {found[mutant.name].ruling for mutant in chosen}
     unbroken = {found[promise.name].ruling for promise in baseline}
-    if Ruling.INCONCLUSIVE in killed | unbroken:
-        return 2
-    return 0 if killed == {Ruling.FAIL} and unbroken == {Ruling.PASS} else 1
+    if Ruling.PASS in killed or Ruling.FAIL in unbroken:
+        return 1
+    return 2 if Ruling.INCONCLUSIVE in killed | unbroken else 0
 
 
 def _arguments() -> tuple[list[Mutant], Path | None]:
