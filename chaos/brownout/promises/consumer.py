@@ -35,8 +35,8 @@ class ConsumerShutdown(Stated, frozen=True, kw_only=True, tag="consumer-shutdown
 
     service: str
     slow: str
-    slow_ms: Count = 700
-    rate: Positive = 1.5
+    slow_ms: Count = 1500
+    rate: Positive = 3.0
     drains_within_s: Positive = 30.0
     exit_code: int = 0
 
@@ -62,7 +62,7 @@ class ConsumerShutdown(Stated, frozen=True, kw_only=True, tag="consumer-shutdown
         needs_spans(recording, "an event at hand")
         whole_window(recording, str(Latency(edge_of(self.slow), self.slow_ms)))
         signal = whole_window(recording, str(self._signal))
-        requests = phase(recording, LOAD)
+        requests = [*phase(recording, "before"), *phase(recording, LOAD)]  # whose events may still wait
         if lost := [one for one in requests if not one.ok]:
             raise NoEvidenceError(f"{len(lost)} requests failed, the first with {told(lost[0])}")
         took = self._ended(signal)
