@@ -28,6 +28,9 @@ __all__ = ["CircuitBreaker"]
 MARGIN_S = 0.5
 """Kept from the documented times on either side: no call is sent while the state may be either."""
 
+LAST_MARGIN_S = 1.5
+"""Before the end of the open time, when the last refusal is asked for: its answer has to come before that end."""
+
 REFUSED_WITHIN_S = 1.0
 """A refusal takes milliseconds; a second allows for a busy machine and is far below any time-out."""
 
@@ -126,7 +129,7 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
         side = Watch(SIDE, edge.service, health, every_s=1.0, aside=True)
         calls = (
             self._calls(OPEN, self._open_calls, every_s=1.0),
-            Wait(self.open_s - MARGIN_S, since="trip"),
+            Wait(self.open_s - min(LAST_MARGIN_S, self.open_s / 4), since="trip"),
             self._calls("open: last", 1),
         )
         return Bytes(edge), Hold(side, calls), Bytes(edge)
