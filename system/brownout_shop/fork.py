@@ -1,6 +1,5 @@
 """Makes forks of the launcher what was ordered: a service in this interpreter, or any other program."""
 
-import contextlib
 import ctypes
 import json
 import os
@@ -62,8 +61,6 @@ def _become(order: dict[str, Any], parent: int, failure: int) -> None:
     """Make a fork of the launcher what was ordered, and return if that is a service."""
     try:
         os.setsid()
-        with contextlib.suppress(OSError):  # a new session has a share of its own, whatever the launcher's is worth
-            Path("/proc/self/autogroup").write_text(str(os.nice(0)))
         _die_with(parent)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

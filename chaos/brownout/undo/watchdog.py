@@ -44,9 +44,6 @@ SURRENDER_S = 10.0
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals meant for the runner, whose end is the only order to leave."""
 
-NICE = 10
-"""Of what is started, to the runner: a tenth of its weight (sched(7))."""
-
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -192,7 +189,6 @@ def _become(order: dict[str, Any], parent: int, failure: int) -> NoReturn:
     """Turn a fork of the watchdog into the program asked for; what fails goes down the pipe ``failure``."""
     try:
         os.setsid()
-        _give_way()
         _reset_signals()
         _redirect(order["log"])
         os.chdir(order["cwd"])
@@ -206,17 +202,6 @@ def _become(order: dict[str, Any], parent: int, failure: int) -> NoReturn:
         os.write(failure, json.dumps([0, str(error), order["argv"][0]]).encode())
     finally:
         os._exit(127)
-
-
-def _give_way() -> None:
-    """Let whoever measures go first.
-
-    Linux gives each session of processes an equal share of the processors: a hundred services in sessions of their
-    own leave a hundredth to the runner, which is then late itself.
-    """
-    os.nice(NICE)
-    with contextlib.suppress(OSError):  # a kernel without autogroups
-        Path("/proc/self/autogroup").write_text(str(NICE))
 
 
 def _reset_signals() -> None:
