@@ -29,7 +29,10 @@ TOPOLOGY = parse_topology(
 
 
 class Bucket(msgspec.Struct, kw_only=True):
-    """A run against a token bucket: each call waits for its token, or is refused when that takes too long."""
+    """A run against a token bucket: each call waits for its token, or is refused when that takes too long.
+
+    One whose token takes more than ``late_share`` of its deadline runs out of time after ``timed_out_share`` of it.
+    """
 
     rps: float = 5.0
     burst: int = 5
@@ -39,6 +42,8 @@ class Bucket(msgspec.Struct, kw_only=True):
     entry: str = "users"
     load_rps: float = 5.0
     overtime: float = 1.0
+    late_share: float = 1.0
+    timed_out_share: float = 1.0
     promise: RateLimit = PROMISE
     tokens: float = 0.0
     filled_s: float = 0.0
@@ -78,7 +83,10 @@ class Bucket(msgspec.Struct, kw_only=True):
             )
             return
         self.tokens -= 1
-        story.call(phase, at_s=at_s, status=200, took_s=wait_s + 0.01, service=self.entry, actor=actor)
+        status, took_s = 200, wait_s + 0.01
+        if wait_s > self.late_share * deadline_s:
+            status, took_s = 504, self.timed_out_share * deadline_s
+        story.call(phase, at_s=at_s, status=status, took_s=took_s, service=self.entry, actor=actor)
 
 
 def test_a_bucket_as_promised_passes_with_its_figures() -> None:
@@ -101,7 +109,7 @@ def test_a_bucket_as_promised_passes_with_its_figures() -> None:
         (Bucket(burst=6), "26 calls were sent and answered within 4.01 s, promised at most 25.0"),
         (Bucket(rps=7.0), "calls were sent and answered within"),
         (Bucket(rps=1000.0), "20 calls were sent and answered within 0.03 s, promised at most 5.1"),
-        (Bucket(refused_status=500), "a call ended with 500, promised an answer or a refusal with 429"),
+        (Bucket(refused_status=500), "a call ended with 500 after 0.01 s, promised an answer or a refusal with 429"),
         (Bucket(refusal_s=0.4), "refusals took more than 0.25 s, at most 10 % may"),
         (Bucket(patience=0.1), "5 of 15 calls were refused though each would have had its token within 2.0 s"),
         (Bucket(burst=4), "each waited about 0.20 s longer than with 5 tokens: 1 of them missing"),
@@ -111,6 +119,10 @@ def test_a_bucket_as_promised_passes_with_its_figures() -> None:
             Bucket(overtime=4.0),
             "a call with 1 s left ended with 200 after 2.0 s, promised to be refused at once where its token comes",
         ),
+        (
+            Bucket(late_share=0.75, timed_out_share=0.02),
+            "a call ended with 504 after 0.02 s, promised an answer or a refusal with 429",
+        ),
         (Bucket(load_rps=2.0), "only 15 of 75 calls of the load passed, the limit grants at least 23"),
     ],
 )
@@ -119,6 +131,17 @@ def test_a_broken_limit_fails_and_says_by_how_much(bucket: Bucket, reason: str) 
     assert verdict.ruling is Ruling.FAIL
     assert reason in verdict.reason
     assert verdict.events
+
+
+def test_a_call_whose_token_left_it_too_little_time_is_no_broken_limit() -> None:
+    verdict = Bucket(late_share=0.75).judged()
+    assert verdict.ruling is Ruling.PASS, verdict.reason
+
+
+def test_a_limit_that_has_calls_wait_beyond_their_time_fails_though_all_run_out_of_it() -> None:
+    verdict = Bucket(overtime=4.0, late_share=0.25, timed_out_share=0.25).judged()
+    assert verdict.ruling is Ruling.FAIL
+    assert "20 calls were sent and answered within" in verdict.reason
 
 
 def test_a_limit_that_was_never_reached_is_inconclusive() -> None:

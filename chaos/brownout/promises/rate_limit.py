@@ -19,6 +19,9 @@ __all__ = ["Excess", "RateLimit", "largest_excess"]
 BURST_DEADLINE_MS = 1000
 PATIENT_DEADLINE_MS = 10_000
 LOAD_DEADLINE_MS = 500
+DEADLINES_MS = {"burst": BURST_DEADLINE_MS, "load": LOAD_DEADLINE_MS}
+"""Of the calls of short patience, by their phase."""
+
 LOAD_S = 5.0
 LOAD_FACTOR = 3
 IDLE_S = 0.5
@@ -35,6 +38,9 @@ MISSING = 0.8
 
 UNSURE = 0.4
 """Tokens by which it may be."""
+
+WAITED_SHARE = 0.5
+"""Of its deadline, that a call which ran out of time has had at least: what is kept back for the way is less."""
 
 SERVED_MARGIN_S = 1.0
 """How much later than the rate grants it the last of the patient calls may have its answer."""
@@ -92,12 +98,14 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         rps: tokens a second.
         burst: tokens that the bucket holds.
         status: of a refusal.
+        timed_out: the status of a call whose token came so late that too little of its deadline was left for the rest.
     """
 
     service: str
     rps: Positive
     burst: Count
     status: Status = 429
+    timed_out: Status = 504
     edge: str = ""
 
     def scenario(self, topology: Topology) -> Scenario:
@@ -149,7 +157,7 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         self._not_too_patient(recording, [*burst, *load])
         if not refused:
             raise NoEvidenceError("no call was refused: nothing asked for more than the limit grants")
-        refusals = at_once(recording, [call for call in (*burst, *load) if not call.ok], LOAD_DEADLINE_MS / 2000)
+        refusals = at_once(recording, [call for call in refused if call not in patient], LOAD_DEADLINE_MS / 2000)
         longest = self._served(recording, patient)
         self._none_missing(recording, patient)
         least = (self._not_stingy("burst", burst), self._not_stingy("load", load))
@@ -166,7 +174,9 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         return f"at most {self.burst + self.rps * excess.seconds:.1f}"
 
     def _never_more(self, recording: Recording) -> Excess:
-        everything = [one for one in recording.history.requests() if one.ok and one.invoked.action != "arrange"]
+        everything = [
+            one for one in recording.history.requests() if self._had_token(one) and one.invoked.action != "arrange"
+        ]
         excess = largest_excess(everything, self.rps, self.burst)
         if excess.above > ROUNDING:
             raise BrokenError(
@@ -178,14 +188,26 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         return excess
 
     def _known_ends(self, calls: list[Operation]) -> None:
-        if wrong := next((call for call in calls if not call.ok and call.status != self.status), None):
+        ends = (call for call in calls if not self._had_token(call) and call.status != self.status)
+        if wrong := next(ends, None):
             raise BrokenError(
-                f"a call ended with {told(wrong)}, promised an answer or a refusal with {self.status}", [wrong]
+                f"a call ended with {told(wrong)} after {wrong.duration_s:.2f} s, "
+                f"promised an answer or a refusal with {self.status}",
+                [wrong],
             )
+
+    def _had_token(self, call: Operation) -> bool:
+        """Whether a call was let through: it was served, or its token left it too little of its deadline for the rest.
+
+        One that ran out of time counts as let through, so a limit that has calls wait for more than their time shows.
+        """
+        deadline_s = DEADLINES_MS.get(call.invoked.action, 0) / 1000
+        ran_out = call.status == self.timed_out and 0 < WAITED_SHARE * deadline_s <= call.duration_s
+        return call.ok or ran_out
 
     def _not_too_patient(self, recording: Recording, calls: list[Operation]) -> None:
         """A call whose token comes after its deadline is refused at once: none is served long after it."""
-        for name, deadline_ms in (("burst", BURST_DEADLINE_MS), ("load", LOAD_DEADLINE_MS)):
+        for name, deadline_ms in DEADLINES_MS.items():
             asked = [call for call in calls if call.invoked.action == name]
             if late := Timing(recording).late(asked, deadline_ms / 1000 + SERVED_MARGIN_S):
                 raise BrokenError(
@@ -249,10 +271,10 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         else:
             granted = self.burst + self.rps * seconds(calls[0].sent_ns, calls[-1].sent_ns)
             least = int(LEAST_SHARE * granted)
-        passed = [call for call in calls if call.ok]
+        passed = [call for call in calls if self._had_token(call)]
         figure = Figure(f"passed of the {name}", len(passed), f"of {len(calls)} calls", f"at least {least:g}")
         if len(passed) < least:
-            refused = [call for call in calls if not call.ok]
+            refused = [call for call in calls if not self._had_token(call)]
             raise BrokenError(
                 f"only {len(passed)} of {len(calls)} calls of the {name} passed, the limit grants at least {least:g}",
                 refused[:1],
