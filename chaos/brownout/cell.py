@@ -95,6 +95,9 @@ class Processes(Protocol):
     def instances(self, service: str) -> int:
         """How many instances a service has."""
 
+    def waited_s(self) -> dict[str, float]:
+        """How long each running instance has waited for a processor since it was started, by its name."""
+
 
 class Telemetry(Protocol):
     """What the observing servers know of a cell."""

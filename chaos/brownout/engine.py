@@ -73,7 +73,7 @@ async def run(
     begin_ns = recorder.now_ns()
     limit = asyncio.timeout(LONGEST_S)
     try:
-        async with limit, pulse(recorder):
+        async with limit, pulse(recorder, cell.processes.waited_s):
             await performance.whole()
     except Exception as error:  # noqa: BLE001 - whatever it was, the run says nothing, and has to say so
         why = f"longer than {LONGEST_S:g} s" if limit.expired() else _told(error)

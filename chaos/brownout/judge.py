@@ -31,7 +31,7 @@ def judged(promise: Promise, recording: Recording | None) -> Verdict:
         if missing := missing_evidence(recording):
             return _unknown(promise, "; ".join(missing))
         verdict = promise.check(recording)
-        lost, excused = missing_recovery(recording), excuse(recording)
+        lost, excused = missing_recovery(recording), excuse(recording, verdict.events)
     except Exception as error:  # noqa: BLE001 - whatever a checker does, nothing passes by it
         return _unknown(promise, f"the checker crashed: {type(error).__name__}: {error}")
     if lost and verdict.ruling is Ruling.PASS:

@@ -1,12 +1,12 @@
 """The host's processors: what became of their time."""
 
+import contextlib
+import os
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["ProcessorTime", "processor_time"]
-
-_PRESSURE = Path("/proc/pressure/cpu")
+__all__ = ["ProcessorTime", "processor_time", "waited_s"]
 
 
 class ProcessorTime(msgspec.Struct, frozen=True):
@@ -16,13 +16,11 @@ class ProcessorTime(msgspec.Struct, frozen=True):
         passed: in the kernel's ticks.
         idle: of it, with nothing to do.
         stolen: of it, given by the hypervisor to other machines.
-        waited_us: in which somebody waited for a processor; 0 where the kernel does not keep it.
     """
 
     passed: int
     idle: int
     stolen: int
-    waited_us: int = 0
 
     def busy_since(self, before: "ProcessorTime") -> float:
         """The share of the time since then in which there was something to do, the stolen among it."""
@@ -36,14 +34,19 @@ class ProcessorTime(msgspec.Struct, frozen=True):
 
 
 def processor_time() -> ProcessorTime:
-    """The time so far: proc(5), /proc/stat and /proc/pressure/cpu."""
+    """The time so far: proc(5), /proc/stat."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return ProcessorTime(sum(fields), fields[3] + fields[4], fields[7], _waited_us())
+    return ProcessorTime(sum(fields), fields[3] + fields[4], fields[7])
 
 
-def _waited_us() -> int:
-    try:
-        some = _PRESSURE.read_text().split("\n", 1)[0]
-    except OSError:  # a kernel without pressure stall information, or one that was told not to keep it
-        return 0
-    return int(some.rpartition("total=")[2])
+def waited_s(pid: int) -> float:
+    """How long that thread of a process which waited most has been ready to run while others ran.
+
+    From /proc/<pid>/task/*/schedstat; 0 for a process that has ended, and where the kernel does not keep it.
+    """
+    waited_ns = [0]
+    with contextlib.suppress(OSError):
+        for thread in os.scandir(f"/proc/{pid}/task"):
+            with open(f"{thread.path}/schedstat", "rb") as schedstat:  # noqa: PTH123 - hundreds each second
+                waited_ns.append(int(schedstat.read().split()[1]))
+    return max(waited_ns) / 1e9

@@ -5,7 +5,7 @@ import pytest
 
 from brownout.checks import excuse, missing_evidence, missing_recovery
 from brownout.history import History, Outcome
-from brownout.recording import Series, Span
+from brownout.recording import Recording, Series, Span
 from brownout.written import Written
 
 FAULT = "outage of orders -> users"
@@ -114,7 +114,7 @@ def host(story: Written, seconds: int, *, busy: float = 1.0, late: bool = True, 
         if late:
             story.note("engine", "late", late_s=0.2)
         story.wait(0.5)
-        story.note("engine", "host", sampled_s=1.0, busy=busy, stolen=stolen, waited_s=0.4)
+        story.note("engine", "host", sampled_s=1.0, busy=busy, stolen=stolen)
 
 
 def test_a_host_that_was_starved_for_long_excuses(story: Written) -> None:
@@ -142,6 +142,42 @@ def test_a_host_whose_time_went_elsewhere_excuses(story: Written) -> None:
     host(story, 20, busy=0.7, late=False, stolen=0.3)
     reason = "the machine was starved: 30 % of its processors' time was given to others"
     assert excuse(story.recording()) == reason
+
+
+def kept_waiting(story: Written, waits_s: dict[int, float]) -> Recording:
+    """A call that lasts from the third second to the sixth, and how long a service waited in each."""
+    begun_s = story.now_s
+    story.call("load", at_s=begun_s + 2.1, took_s=3.0, status=504, reaches=REACHED)
+    for second in range(8):
+        story.wait(1.0)
+        kept = {"orders-0": waits_s[second], "users-0": 0.1} if second in waits_s else {}
+        story.note("engine", "host", sampled_s=1.0, busy=0.8, stolen=0.0, kept_waiting=kept)
+    return story.recording()
+
+
+@pytest.mark.parametrize(
+    ("waits_s", "told"),
+    [({2: 0.6}, "0.60 s"), ({1: 0.5}, "0.50 s"), ({3: 0.3, 4: 0.4}, "0.70 s"), ({4: 6.5}, "1.00 s")],
+)
+def test_a_service_that_was_kept_waiting_for_a_processor_meanwhile_excuses(
+    story: Written, waits_s: dict[int, float], told: str
+) -> None:
+    recording = kept_waiting(story, waits_s)
+    reason = f"the machine was starved: orders-0 waited {told} for a processor at that time"
+    (late,) = recording.history.requests("load")
+    for event in (late.invoked, late.completed):
+        assert event
+        assert excuse(recording, [event.index]) == reason
+
+
+@pytest.mark.parametrize("waits_s", [{}, {3: 0.3}, {0: 0.9}, {7: 0.9}])
+def test_a_service_that_hardly_waited_or_at_another_time_excuses_nothing(
+    story: Written, waits_s: dict[int, float]
+) -> None:
+    recording = kept_waiting(story, waits_s)
+    (late,) = recording.history.requests("load")
+    assert excuse(recording, [late.invoked.index]) is None
+    assert excuse(kept_waiting(story, {4: 0.9})) is None
 
 
 @pytest.mark.parametrize(("off_s", "told"), [(-3600.0, "3600.00 s"), (-0.2, "0.20 s"), (2.0, "1.99 s")])

@@ -31,7 +31,7 @@ class Fixed(msgspec.Struct, frozen=True):
 def run(*, well_after: bool = True, aborted: bool = False, starved: bool = False) -> Recording:
     story = Written()
     if starved:
-        story.note("engine", "host", sampled_s=20.0, busy=0.9, stolen=0.6, waited_s=0.0)
+        story.note("engine", "host", sampled_s=20.0, busy=0.9, stolen=0.6)
     story.steady("before")
     story.call("load", reaches=("orders",))
     if aborted:

@@ -125,6 +125,18 @@ async def test_thirty_orders_at_once_each_get_their_own_answer(folder: Path) -> 
         assert await asyncio.gather(*(process.wait() for process in processes)) == list(range(30))
 
 
+NICENESS = 'nice; test ! -e /proc/self/autogroup || cut -d" " -f3 /proc/self/autogroup'
+
+
+async def test_what_is_to_give_way_does_and_so_does_its_session(folder: Path) -> None:
+    async with launched(folder) as launcher:
+        for nice in (0, 5):
+            told = folder / f"log-{nice}"
+            process = await launcher.spawn("it", ["sh", "-c", NICENESS], env=PATH, log=told, nice=nice)
+            assert await process.wait() == 0
+            assert set(told.read_text().split()) == {str(nice)}
+
+
 async def test_what_it_cannot_start_is_told_in_one_line(folder: Path) -> None:
     async with launched(folder) as launcher:
         with pytest.raises(ProcessError) as raised:

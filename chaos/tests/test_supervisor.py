@@ -122,6 +122,14 @@ async def test_a_process_is_its_own_session_with_default_signals(supervisor: Sup
     assert masks["SigBlk"] == 0
 
 
+async def test_a_process_that_is_to_give_way_does_and_so_does_its_session(supervisor: Supervisor) -> None:
+    niceness = 'nice; test ! -e /proc/self/autogroup || cut -d" " -f3 /proc/self/autogroup'
+    for nice in (0, 5):
+        log = supervisor.scratch / f"log-{nice}"
+        await ended(await supervisor.spawn("it", ["sh", "-c", niceness], env=ENV, log=log, nice=nice))
+        assert set(log.read_text().split()) == {str(nice)}
+
+
 async def test_a_process_inherits_no_descriptor_beyond_the_standard_three(supervisor: Supervisor) -> None:
     process = await shell(supervisor, "exec sleep 60")
     folder = Path(f"/proc/{process.pid}/fd")

@@ -1,5 +1,6 @@
 """Makes forks of the launcher what was ordered: a service in this interpreter, or any other program."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -31,7 +32,7 @@ def fork(order: dict[str, Any], runner: socket.socket) -> int:
     """Start what an order of the launcher's asks for.
 
     Args:
-        order: its ``argv``, ``env``, ``cwd`` and ``log``.
+        order: its ``argv``, ``env``, ``cwd`` and ``log``, and perhaps ``nice``.
         runner: the launcher's connection, which a child closes.
 
     Returns:
@@ -61,6 +62,7 @@ def _become(order: dict[str, Any], parent: int, failure: int) -> None:
     """Make a fork of the launcher what was ordered, and return if that is a service."""
     try:
         os.setsid()
+        _give_way(order.get("nice", 0))
         _die_with(parent)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -73,6 +75,14 @@ def _become(order: dict[str, Any], parent: int, failure: int) -> None:
         _take_environment(order)
     except BaseException as error:  # noqa: BLE001  nothing may return into the launcher's own loop
         _fail(error, order["argv"][0], failure)
+
+
+def _give_way(nice: int) -> None:
+    """Take a niceness, for the session as well: Linux shares the processors out among sessions first (sched(7))."""
+    if nice:
+        os.nice(nice)
+        with contextlib.suppress(OSError):  # a kernel without autogroups
+            Path("/proc/self/autogroup").write_text(str(nice))
 
 
 def _fail(error: BaseException, subject: str, failure: int) -> NoReturn:

@@ -3,7 +3,7 @@
 To import what a service is made of takes longer than all else it does until it serves; here that is done once.
 The launcher listens on a Unix socket, takes one connection, and does what comes over it, in lines of JSON:
 
-    {"id", "argv", "env", "cwd", "log", …}     start a process
+    {"id", "argv", "env", "cwd", "log", "nice", …}     start a process
     {"id", "signal"}                           send it a signal
 
 and answers ``{"id", "pid"}`` or ``{"id", "cause"}`` to a start, ``{"id", "code", "at_ns"}`` at an end. When the

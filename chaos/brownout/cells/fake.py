@@ -86,6 +86,10 @@ class FakeProcesses:
         }
         self.standing_still: set[tuple[str, int]] = set()
 
+    def waited_s(self) -> dict[str, float]:
+        """Nobody waits for a processor."""
+        return {}
+
     async def kill(self, service: str, instance: int) -> dict[str, Any]:
         """End an instance, unless it has ended."""
         code = self.exit_codes[service, instance]

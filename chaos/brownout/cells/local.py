@@ -24,6 +24,7 @@ from brownout.cells.toxiproxy import Toxiproxy
 from brownout.cells.wiring import Instance, Wiring, wire
 from brownout.errors import CellError
 from brownout.mending import state_of
+from brownout.processors import waited_s
 from brownout.servers import Addresses, Listener
 from brownout.servers.ports import free_port
 from brownout.topology import HARNESS, Edge, Topology
@@ -33,6 +34,12 @@ __all__ = ["LocalCell", "World", "local_cell"]
 
 READY_S = 90.0
 """How long a service may take to answer and to be registered: many start at once on a small machine."""
+
+
+NICE = 5
+"""How far a service gives way to the harness and to the servers that all cells share: a third of their weight. There
+are a hundred services in a gate, and whoever measures and whatever all depend on must not wait behind them; at 10 the
+services themselves were too slow to keep what they promise."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -71,6 +78,14 @@ class LocalProcesses:
         """How many instances a service has."""
         return sum(name == service for name, _ in self._instances)
 
+    def waited_s(self) -> dict[str, float]:
+        """How long each running instance has waited for a processor since it was started, by its name."""
+        return {
+            self._instances[key].name: waited_s(process.pid)
+            for key, process in self._running.items()
+            if process.returncode is None
+        }
+
     async def start_all(self) -> None:
         """Start every instance; returns when all answer and are registered."""
         await asyncio.gather(*(self.start(service, number) for service, number in self._instances))
@@ -89,6 +104,7 @@ class LocalProcesses:
                     wired.command,
                     env={**inherited(), **wired.env},
                     log=self._world.log(f"{self._cell}.{wired.name}"),
+                    nice=NICE,
                 )
                 self._running[service, instance] = process
                 await self._ready(wired, process)

@@ -1,5 +1,7 @@
 """Standing checks: what every recording has to show before any ruling on it means something."""
 
+from collections.abc import Sequence
+
 from brownout.checks import clock, faults_acted, finished, host, load_offered, punctual, sampled, steady
 from brownout.recording import Recording
 
@@ -26,6 +28,6 @@ def missing_recovery(recording: Recording) -> str | None:
     return steady.check_after(recording)
 
 
-def excuse(recording: Recording) -> str | None:
+def excuse(recording: Recording, broke: Sequence[int] = ()) -> str | None:
     """How the host may have broken what the system promised; it forbids a FAIL, and takes nothing from a PASS."""
-    return host.check(recording)
+    return host.check(recording, broke)

@@ -1,11 +1,12 @@
 """Whether the host was fit to measure on; what it cannot do is to excuse everything, for a gate keeps it busy."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
-from brownout.history import Event
+from brownout.history import Event, History
 from brownout.recording import Recording
 
-__all__ = ["LATE_S", "SATURATED", "STARVED_S", "STOLEN", "check"]
+__all__ = ["AROUND_S", "LATE_S", "SATURATED", "STARVED_S", "STOLEN", "WAITED_S", "check"]
 
 SATURATED = 0.98
 """A second with so much of the processors' time in use left nothing over; a gate on two uses 0.75 to 0.9."""
@@ -20,25 +21,68 @@ harness was late in each, in those that could not twenty and more."""
 STOLEN = 0.1
 """Of the processors' time, given to other machines by the hypervisor: all that was measured took longer by as much."""
 
+WAITED_S = 0.5
+"""A process of the system that had to wait so long for a processor may have been late by as much: promises of 3 s and
+less do not outlast that. In gates of 52 promises on two processors that were judged 2 to 6 % of all seconds had one."""
 
-def check(recording: Recording) -> str | None:
+AROUND_S = 1.0
+"""From so long before what broke a promise to so long after it a wait counts; one sample is as long."""
+
+
+def check(recording: Recording, broke: Sequence[int] = ()) -> str | None:
     """How the machine may have broken a promise; None when it was fit.
 
     It takes a FAIL away, and never a PASS: a system that kept its times on a starved machine kept them. Busy alone
     excuses nothing. Starved is a stretch of seconds in each of which nothing of the processors was left over *and* the
     harness itself came late: what was late then need not be the system's doing. Shorter hold-ups are `punctual`'s.
+    And a service that was ready to run and got no processor, while what broke the promise first happened, is no fault
+    of its own.
+
+    Args:
+        recording: what happened.
+        broke: indexes of the events that a FAIL names, the first offender first.
     """
     samples = recording.history.alone("engine", "host")
+    told = _stolen(samples) or _starved(recording, samples) or _kept_waiting(recording.history, samples, broke)
+    return f"the machine was starved: {told}" if told else None
+
+
+def _stolen(samples: list[Event]) -> str:
     whole_s = sum(event.detail["sampled_s"] for event in samples)
     stolen_s = sum(event.detail["sampled_s"] * event.detail["stolen"] for event in samples)
-    if stolen_s > STOLEN * whole_s:
-        return f"the machine was starved: {100 * stolen_s / whole_s:.0f} % of its processors' time was given to others"
+    if stolen_s <= STOLEN * whole_s:
+        return ""
+    return f"{100 * stolen_s / whole_s:.0f} % of its processors' time was given to others"
+
+
+def _starved(recording: Recording, samples: list[Event]) -> str:
     longest_s = max(_starved_s(recording, samples), default=0.0)
     if longest_s < STARVED_S:
-        return None
-    return (
-        f"the machine was starved: for {longest_s:.0f} s nothing of its processors was left, and the harness was late"
-    )
+        return ""
+    return f"for {longest_s:.0f} s nothing of its processors was left, and the harness was late"
+
+
+def _kept_waiting(history: History, samples: list[Event], broke: Sequence[int]) -> str:
+    waited_s = _waited_s(history, samples, broke[0]) if broke else Counter[str]()
+    name, longest_s = max(waited_s.items(), key=lambda each: each[1], default=("", 0.0))
+    if longest_s < WAITED_S:
+        return ""
+    return f"{name} waited {longest_s:.2f} s for a processor at that time"
+
+
+def _waited_s(history: History, samples: list[Event], index: int) -> Counter[str]:
+    """How long each process waited around an event, or around all that it ended, by the process's name."""
+    event = history.events[index]
+    begun = history.events[event.of] if event.of >= 0 else event
+    ended = next((one for one in history if one.of == begun.index), event)
+    waited_s: Counter[str] = Counter()
+    for sample in samples:
+        sampled_s = sample.detail["sampled_s"]
+        begins_ns = sample.at_ns - sampled_s * 1e9
+        if begins_ns <= ended.at_ns + AROUND_S * 1e9 and sample.at_ns >= begun.at_ns - AROUND_S * 1e9:
+            for name, each_s in sample.detail.get("kept_waiting", {}).items():
+                waited_s[name] += min(each_s, sampled_s)
+    return waited_s
 
 
 def _starved_s(recording: Recording, samples: list[Event]) -> Iterator[float]:

@@ -120,9 +120,11 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
     def _calls(self, name: str, count: int, *, every_s: float = 0.0, together: bool = False) -> Calls:
         return Calls(name, self.journey, count, every_s=every_s, together=together)
 
-    def _failures(self, edge: Edge, stage: str, count: int, *, every_s: float = 0.0) -> tuple[Step, ...]:
+    def _failures(
+        self, edge: Edge, stage: str, count: int, *, every_s: float = 0.0, together: bool = False
+    ) -> tuple[Step, ...]:
         """Calls during an outage; none where none are asked for."""
-        return (Hold(Outage(edge), (self._calls(stage, count, every_s=every_s),)),) if count else ()
+        return (Hold(Outage(edge), (self._calls(stage, count, every_s=every_s, together=together),)),) if count else ()
 
     def _open_steps(self, edge: Edge, health: str) -> tuple[Step, ...]:
         """Calls on the healthy edge until shortly before it may be half-open, between two counts of bytes."""
@@ -140,7 +142,7 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
         if reached is None:
             return ()
         restart = Hold(Terminated(edge.caller), ())
-        return *self._failures(edge, "again", reached.failing), self._calls("again: after", 1), restart
+        return *self._failures(edge, "again", reached.failing, together=True), self._calls("again: after", 1), restart
 
     def examine(self, recording: Recording) -> Verdict:
         """Stage by stage, in the order in which they were performed."""

@@ -78,13 +78,14 @@ class Launcher:
         env: Mapping[str, str],
         log: Path,
         cwd: Path | None = None,
+        nice: int = 0,
     ) -> Process:
         """Have it start a program, as `Supervisor.spawn` does.
 
         Raises:
             ProcessError: the program cannot be executed, or the launcher has gone.
         """
-        return await self._parent.start(name, argv, env=env, log=log, cwd=cwd, stop=signal.SIGKILL)
+        return await self._parent.start(name, argv, env=env, log=log, cwd=cwd, stop=signal.SIGKILL, nice=nice)
 
     async def _connected(self, path: Path, process: Process) -> socket.socket:
         while (connection := _connection(path)) is None:

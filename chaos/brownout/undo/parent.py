@@ -68,7 +68,9 @@ class Starter(Protocol):
 
     lost: asyncio.Event
 
-    async def spawn(self, name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> Process:
+    async def spawn(
+        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path, nice: int = 0
+    ) -> Process:
         """Start a program in a session of its own.
 
         Args:
@@ -76,6 +78,7 @@ class Starter(Protocol):
             argv: the program and its arguments.
             env: its whole environment.
             log: the file that its output is appended to; standard input is empty.
+            nice: how far it gives way to others, and its session to theirs: its niceness (sched(7)).
 
         Raises:
             ProcessError: it cannot be started, or its parent has gone.
@@ -129,6 +132,7 @@ class Parent:
         log: Path,
         cwd: Path | None,
         stop: signal.Signals,
+        nice: int,
         **further: object,
     ) -> Process:
         """Order a start, with ``further`` keys that not every parent knows; `Supervisor.spawn` tells the others.
@@ -144,6 +148,7 @@ class Parent:
             "cwd": str(_from_here(cwd)),
             "log": str(_from_here(log)),
             "stop": stop,
+            "nice": nice,
             **further,
         }
         process = Process(name, log, self._name, lambda signal_: self._tell(name, {"id": number, "signal": signal_}))

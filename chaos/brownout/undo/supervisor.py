@@ -112,6 +112,7 @@ class Supervisor:
         cwd: Path | None = None,
         user: int | None = None,
         stop: signal.Signals = signal.SIGKILL,
+        nice: int = 0,
     ) -> Process:
         """Start a program in a session of its own, with default signals and no descriptor but 0, 1 and 2.
 
@@ -124,12 +125,13 @@ class Supervisor:
             user: the uid to run as, with that user's own group and no others; None: the runner's.
             stop: the signal that ends it with the run. Any but SIGKILL gives it, and all that it has started,
                 a second to tidy up: Postgres takes SIGQUIT, or its shared memory stays behind.
+            nice: how far it gives way to others, and its session to theirs: its niceness (sched(7)).
 
         Raises:
             ProcessError: the program cannot be executed, or the watchdog has gone.
         """
         owner = None if user is None else [user, _group_of(user)]
-        return await self._parent.start(name, argv, env=env, log=log, cwd=cwd, stop=stop, user=owner)
+        return await self._parent.start(name, argv, env=env, log=log, cwd=cwd, stop=stop, nice=nice, user=owner)
 
 
 def _claim(scratch: Path) -> None:

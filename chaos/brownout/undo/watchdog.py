@@ -4,7 +4,7 @@ It is run by its path with the standard library alone, so it stands within a few
 ``python -I -S watchdog.py <socket to the runner> <pidfd of the runner> <scratch directory> <lock> <journal>``, where
 the socket, the pidfd and the journal's lock are inherited descriptors. Lines of JSON, to it:
 
-    {"id", "argv", "env", "cwd", "log", "user": [uid, gid] or null, "stop"}     start a process
+    {"id", "argv", "env", "cwd", "log", "user": [uid, gid] or null, "stop", "nice"}     start a process
     {"id", "signal"}                                                           send it a signal
 
 and from it ``{"id", "pid"}`` or ``{"id", "cause"}`` for a start, ``{"id", "code", "at_ns"}`` for an end.
@@ -189,6 +189,7 @@ def _become(order: dict[str, Any], parent: int, failure: int) -> NoReturn:
     """Turn a fork of the watchdog into the program asked for; what fails goes down the pipe ``failure``."""
     try:
         os.setsid()
+        _give_way(order["nice"])
         _reset_signals()
         _redirect(order["log"])
         os.chdir(order["cwd"])
@@ -202,6 +203,14 @@ def _become(order: dict[str, Any], parent: int, failure: int) -> NoReturn:
         os.write(failure, json.dumps([0, str(error), order["argv"][0]]).encode())
     finally:
         os._exit(127)
+
+
+def _give_way(nice: int) -> None:
+    """Take a niceness, for the session as well: Linux shares the processors out among sessions first (sched(7))."""
+    if nice:
+        os.nice(nice)
+        with contextlib.suppress(OSError):  # a kernel without autogroups
+            Path("/proc/self/autogroup").write_text(str(nice))
 
 
 def _reset_signals() -> None:
