@@ -1,6 +1,7 @@
 """How often the gate says what about the unbroken shop: ``python -m soak N [--busy] [--table FILE]``.
 
-A line for each ruling, then a table. Exit code 0: no FAIL and, on a quiet machine, no INCONCLUSIVE either; beside
+A line for each ruling, then a table. Gates of this commit that an earlier soak has finished count: one that was
+stopped goes on. Exit code 0: no FAIL and, on a quiet machine, no INCONCLUSIVE either; beside
 another program that keeps one processor busy at least nine in ten PASS. 1: otherwise; 3: a gate could not run.
 """
 
@@ -19,6 +20,9 @@ from brownout.verdict import Ruling, Verdict
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs" / "soak"
+FINISHED = "soak.json"
+"""In a run's folder: its gate, as soon as it has ended."""
+
 COULD_NOT_RUN = 3
 RULED = (0, 1, 2)
 LEAST_SHARE = 0.9
@@ -38,13 +42,15 @@ def main() -> int:
     parser.add_argument("--busy", action="store_true", help="beside a program that keeps one processor busy")
     parser.add_argument("--table", type=Path, help="add the table to this file")
     arguments = parser.parse_args()
-    gates: list[Gate] = []
-    with _neighbour() if arguments.busy else contextlib.nullcontext():
-        for number in range(1, arguments.n + 1):
-            gates.append(_gate())
-            for verdict in gates[-1].verdicts:
-                why = "" if verdict.ruling is Ruling.PASS else f"  {verdict.reason}"
-                print(f"{number:3d}  {verdict.ruling:12}  {verdict.promise}{why}", flush=True)  # noqa: T201 - the result
+    runs = RUNS / _commit() / ("busy" if arguments.busy else "quiet")
+    gates = [msgspec.json.decode(each.read_bytes(), type=Gate) for each in sorted(runs.glob(f"2*/{FINISHED}"))]
+    del gates[arguments.n :]
+    for number, gate in enumerate(gates, start=1):
+        _tell(number, gate)
+    with _neighbour() if arguments.busy and len(gates) < arguments.n else contextlib.nullcontext():
+        for number in range(len(gates) + 1, arguments.n + 1):
+            gates.append(_gate(runs))
+            _tell(number, gates[-1])
     page = _page(gates, busy=arguments.busy)
     print(page)  # noqa: T201 - same
     if arguments.table:
@@ -53,16 +59,32 @@ def main() -> int:
     return 0 if _good(gates, busy=arguments.busy) else 1
 
 
-def _gate() -> Gate:
+def _commit() -> str:
+    """What is gated: the commit, and whether there is more than that."""
+    asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unversioned"
+
+
+def _tell(number: int, gate: Gate) -> None:
+    for verdict in gate.verdicts:
+        why = "" if verdict.ruling is Ruling.PASS else f"  {verdict.reason}"
+        print(f"{number:3d}  {verdict.ruling:12}  {verdict.promise}{why}", flush=True)  # noqa: T201 - the result
+
+
+def _gate(runs: Path) -> Gate:
     begun_s = time.monotonic()
-    command = [str(Path(sys.executable).with_name("brownout")), "gate", "--runs", str(RUNS)]
-    before = (RUNS / "latest").resolve()
+    command = [str(Path(sys.executable).with_name("brownout")), "gate", "--runs", str(runs)]
+    before = (runs / "latest").resolve()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode not in RULED or (RUNS / "latest").resolve() == before:
+    latest = (runs / "latest").resolve()
+    if done.returncode not in RULED or latest == before:
         sys.stderr.write(done.stderr)
         sys.exit(COULD_NOT_RUN)
-    verdicts = msgspec.json.decode((RUNS / "latest" / "verdicts.json").read_bytes(), type=tuple[Verdict, ...])
-    return Gate(verdicts, time.monotonic() - begun_s)
+    verdicts = msgspec.json.decode((latest / "verdicts.json").read_bytes(), type=tuple[Verdict, ...])
+    gate = Gate(verdicts, time.monotonic() - begun_s)
+    (latest / FINISHED).write_bytes(msgspec.json.encode(gate))
+    return gate
 
 
 @contextlib.contextmanager

@@ -6,12 +6,13 @@ from brownout.history import Operation
 from brownout.promises.evidence import seconds, told
 from brownout.promises.health import Said
 from brownout.promises.promise import BrokenError, Count, NoEvidenceError, Positive, Status
-from brownout.promises.rate_limit import LEAST_SHARE, LOAD_DEADLINE_MS, ROUNDING, largest_excess
+from brownout.promises.rate_limit import LEAST_SHARE, ROUNDING, largest_excess
 from brownout.scenario import Hold, Load, Wait
 from brownout.verdict import Figure
 
 __all__ = ["LOOKED_S", "Limit", "Value"]
 
+DEADLINE_MS = 500
 LOOKED_S = 4.0
 """How long it is looked whether a value is in force."""
 
@@ -93,7 +94,7 @@ class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def looked(self, name: str, journey: str) -> Hold:
         """The step that looks whether it is in force."""
         if self.limit:
-            load = Load(name, journey, LOAD_FACTOR * self.limit.rps, deadline_ms=LOAD_DEADLINE_MS)
+            load = Load(name, journey, LOAD_FACTOR * self.limit.rps, deadline_ms=DEADLINE_MS)
         else:
             load = Load(name, journey, ANSWERS_RATE)
         return Hold(load, (Wait(LOOKED_S),))
@@ -102,7 +103,7 @@ class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether what shows the one can never be taken for the other."""
         if self.limit and other.limit:
             low, high = sorted((self.limit, other.limit), key=lambda limit: limit.rps)
-            return high.least(LOOKED_S) > low.granted(LOOKED_S + LOAD_DEADLINE_MS / 1000)
+            return high.least(LOOKED_S) > low.granted(LOOKED_S + DEADLINE_MS / 1000)
         return bool(self.answer and other.answer and self.answer != other.answer)
 
     def seen(self, calls: list[Operation], name: str) -> Figure:
