@@ -1,5 +1,6 @@
 """The rate limit of a service: never more than promised, not less either, and a call that can wait is served."""
 
+import math
 from collections.abc import Iterable
 from statistics import median
 
@@ -16,9 +17,9 @@ from brownout.verdict import Figure, Verdict
 
 __all__ = ["Excess", "RateLimit", "largest_excess"]
 
-DEADLINE_MS = 2000
-"""Of the calls of short patience. Half of it is what a refusal at once may take: of forty that come together the last
-waits for the others, even where none of them waits for a token."""
+DEADLINES_MS = {"burst": 2000, "load": 500}
+"""Of the calls of short patience, by their phase. Half of it is what a refusal at once may take: of two dozen that come
+together the last waits for the others, even where none of them waits for a token."""
 
 PATIENT_DEADLINE_MS = 10_000
 LOAD_S = 5.0
@@ -37,9 +38,6 @@ MISSING = 0.8
 
 UNSURE = 0.4
 """Tokens by which it may be."""
-
-SHORT = ("burst", "load")
-"""The phases of these calls."""
 
 WAITED_SHARE = 0.5
 """Of its deadline, that a call which ran out of time has had at least: what is kept back for the way is less."""
@@ -121,10 +119,10 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
             if not topology.deadline_header:
                 raise ValueError("needs a deadline_header in the topology: calls of short patience show a limit")
         full = Wait(self.burst / self.rps + IDLE_S)
-        load = Load("load", self.journey, rate=LOAD_FACTOR * self.rps, deadline_ms=DEADLINE_MS)
+        load = Load("load", self.journey, rate=LOAD_FACTOR * self.rps, deadline_ms=DEADLINES_MS["load"])
         steps = (
             full,
-            Calls("burst", self.journey, self._calls, together=True, deadline_ms=DEADLINE_MS),
+            Calls("burst", self.journey, self._calls, together=True, deadline_ms=DEADLINES_MS["burst"]),
             full,
             Calls("patient", self.journey, self._patient, together=True, deadline_ms=PATIENT_DEADLINE_MS),
             full,
@@ -141,7 +139,7 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
     @property
     def _calls(self) -> int:
         """Enough that some cannot have a token within their deadline."""
-        return max(4 * self.burst, self.burst + 2 * int(self.rps * DEADLINE_MS / 1000) + 1)
+        return max(4 * self.burst, self.burst + 2 * int(self.rps * DEADLINES_MS["burst"] / 1000) + 1)
 
     @property
     def _patient(self) -> int:
@@ -159,7 +157,7 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
         self._not_too_patient(recording, [*burst, *load])
         if not refused:
             raise NoEvidenceError("no call was refused: nothing asked for more than the limit grants")
-        refusals = at_once(recording, [call for call in refused if call not in patient], DEADLINE_MS / 2000)
+        refusals = (*self._at_once(recording, "burst", refused), *self._at_once(recording, "load", refused))
         longest = self._served(recording, patient)
         self._none_missing(recording, patient)
         least = (self._not_stingy("burst", burst), self._not_stingy("load", load))
@@ -198,23 +196,29 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
                 [wrong],
             )
 
+    def _at_once(self, recording: Recording, name: str, refused: list[Operation]) -> tuple[Figure, ...]:
+        """The refusals of a phase came well before the deadlines of its calls."""
+        of_phase = [call for call in refused if call.invoked.action == name]
+        return at_once(recording, of_phase, DEADLINES_MS[name] / 2000, of=f" of the {name}")
+
     def _had_token(self, call: Operation) -> bool:
         """Whether a call was let through: it was served, or its token left it too little of its deadline for the rest.
 
         One that ran out of time counts as let through, so a limit that has calls wait for more than their time shows.
         """
-        short = call.invoked.action in SHORT
-        ran_out = call.status == self.timed_out and call.duration_s >= WAITED_SHARE * DEADLINE_MS / 1000
-        return call.ok or (short and ran_out)
+        waits_s = WAITED_SHARE * DEADLINES_MS.get(call.invoked.action, math.inf) / 1000
+        return call.ok or (call.status == self.timed_out and call.duration_s >= waits_s)
 
     def _not_too_patient(self, recording: Recording, calls: list[Operation]) -> None:
         """A call whose token comes after its deadline is refused at once: none is served long after it."""
-        if late := Timing(recording).late(calls, DEADLINE_MS / 1000 + SERVED_MARGIN_S):
-            raise BrokenError(
-                f"a call with {DEADLINE_MS / 1000:g} s left ended with {told(late[0])} after "
-                f"{late[0].duration_s:.1f} s, promised to be refused at once where its token comes later",
-                late,
-            )
+        for name, deadline_ms in DEADLINES_MS.items():
+            asked = [call for call in calls if call.invoked.action == name]
+            if late := Timing(recording).late(asked, deadline_ms / 1000 + SERVED_MARGIN_S):
+                raise BrokenError(
+                    f"a call with {deadline_ms / 1000:g} s left ended with {told(late[0])} after "
+                    f"{late[0].duration_s:.1f} s, promised to be refused at once where its token comes later",
+                    late,
+                )
 
     def _served(self, recording: Recording, patient: list[Operation]) -> Figure:
         """All of them, and the last one when the rate grants it."""
@@ -267,7 +271,7 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
     def _not_stingy(self, name: str, calls: list[Operation]) -> Figure:
         """What passes of a phase: after a burst half of what the deadline allows, under load what the rate grants."""
         if name == "burst":
-            least = self.burst + int(self.rps * DEADLINE_MS / 2000)
+            least = self.burst + int(self.rps * DEADLINES_MS["burst"] / 2000)
         else:
             granted = self.burst + self.rps * seconds(calls[0].sent_ns, calls[-1].sent_ns)
             least = int(LEAST_SHARE * granted)

@@ -88,11 +88,11 @@ class Timing:
                 yield late_s
 
 
-def at_once(recording: Recording, refused: Sequence[Operation], within_s: float) -> tuple[Figure, ...]:
+def at_once(recording: Recording, refused: Sequence[Operation], within_s: float, of: str = "") -> tuple[Figure, ...]:
     """Make sure that refusals came at once; returns the slowest, and the share of slower ones where there were any.
 
     The service's own spans are believed before the client. Where all came at once there is nothing to estimate; else
-    one in ten may be slower (`SLOW_SHARE`), and the sample has to show that it is no more.
+    one in ten may be slower (`SLOW_SHARE`), and the sample has to show that it is no more. ``of`` ends their name in words.
 
     Raises:
         BrokenError: surely more were slower.
@@ -105,10 +105,10 @@ def at_once(recording: Recording, refused: Sequence[Operation], within_s: float)
     slow = [one for one, took in timed if took.least_s > within_s]
     doubtful = [one for one, took in timed if took.most_s > within_s]
     slowest_s = max(took.most_s for _, took in timed)
-    slowest = Figure("slowest refusal", 1000 * slowest_s, "ms", f"at once: {within_s:g} s")
+    slowest = Figure(f"slowest refusal{of}", 1000 * slowest_s, "ms", f"at once: {within_s:g} s")
     if not doubtful:
         return (slowest,)
-    name = f"refusals took more than {within_s:g} s"
+    name = f"refusals{of} took more than {within_s:g} s"
     return slowest, share_at_most(name, slow, len(timed), SLOW_SHARE, perhaps=doubtful)
 
 
