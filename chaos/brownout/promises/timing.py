@@ -92,7 +92,13 @@ def at_once(recording: Recording, refused: Sequence[Operation], within_s: float,
     """Make sure that refusals came at once; returns the slowest, and the share of slower ones where there were any.
 
     The service's own spans are believed before the client. Where all came at once there is nothing to estimate; else
-    one in ten may be slower (`SLOW_SHARE`), and the sample has to show that it is no more. ``of`` ends their name in words.
+    one in ten may be slower (`SLOW_SHARE`), and the sample has to show that it is no more.
+
+    Args:
+        recording: has the spans and the pulse.
+        refused: the refusals.
+        within_s: at once.
+        of: what they are of, in words that follow their name.
 
     Raises:
         BrokenError: surely more were slower.
