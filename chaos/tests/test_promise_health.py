@@ -166,7 +166,7 @@ def test_each_condition_is_held_until_its_answer_has_come_and_stayed() -> None:
     body = {"status": 503, "body": {"status": "DOWN", "database": "DOWN"}}
     assert first == Hold(
         Outage(Edge("orders", "postgres")),
-        (Wait(3, until=Seen("watch", "health", Outcome.FAILED, body)), Wait(6.5)),
+        (Wait(3, until=Seen("watch", "health", Outcome.FAILED, body)), Wait(9.5)),
     )
     healthy = {"status": 200, "body": {"status": "UP"}}
     assert held.steps[2] == Wait(15.0, until=Seen("watch", "health", Outcome.OK, healthy))

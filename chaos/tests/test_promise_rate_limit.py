@@ -142,7 +142,7 @@ def test_a_call_whose_token_left_it_too_little_time_is_no_broken_limit() -> None
 def test_a_limit_that_has_calls_wait_beyond_their_time_fails_though_all_run_out_of_it() -> None:
     verdict = Bucket(overtime=4.0, late_share=0.25, timed_out_share=0.25).judged()
     assert verdict.ruling is Ruling.FAIL
-    assert "26 calls were sent and answered within 2.01 s" in verdict.reason
+    assert "26 calls were sent and answered within 3.00 s" in verdict.reason
 
 
 def test_a_limit_that_was_never_reached_is_inconclusive() -> None:

@@ -27,7 +27,7 @@ STAYS_S = 3.0
 
 MARGIN_S = 2.0
 FEWEST_ANSWERS = 3
-"""To judge a state by; a condition is held long enough for so many even if each takes all the time it may."""
+"""To judge a state by; a condition is held long enough for one more even if each takes all the time it may."""
 
 
 class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,7 +115,7 @@ class Health(Stated, frozen=True, kw_only=True, tag="health"):
         )
 
     def _steps(self, condition: Condition) -> tuple[Step, ...]:
-        stays_s = max(STAYS_S, (FEWEST_ANSWERS - 1) * self.answers_within_s + EVERY_S)
+        stays_s = max(STAYS_S, FEWEST_ANSWERS * self.answers_within_s + EVERY_S)
         held: tuple[Step, ...] = (Wait(condition.within_s, until=_seen(condition.said)), Wait(stays_s))
         for fault in reversed(condition.faults()):
             held = (Hold(fault, held),)
