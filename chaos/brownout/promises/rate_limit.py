@@ -18,8 +18,11 @@ from brownout.verdict import Figure, Verdict
 __all__ = ["Excess", "RateLimit", "largest_excess"]
 
 DEADLINES_MS = {"burst": 2000, "load": 500}
-"""Of the calls of short patience, by their phase. Half of it is what a refusal at once may take: of two dozen that come
-together the last waits for the others, even where none of them waits for a token."""
+"""Of the calls of short patience, by their phase."""
+
+AT_ONCE_SHARE = 0.75
+"""Of its deadline, that a refusal at once may take: of two dozen calls that come together the last waits for the others,
+even where none of them waits for a token."""
 
 PATIENT_DEADLINE_MS = 10_000
 LOAD_S = 5.0
@@ -199,7 +202,7 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
     def _at_once(self, recording: Recording, name: str, refused: list[Operation]) -> tuple[Figure, ...]:
         """The refusals of a phase came well before the deadlines of its calls."""
         of_phase = [call for call in refused if call.invoked.action == name]
-        return at_once(recording, of_phase, DEADLINES_MS[name] / 2000, of=f" of the {name}")
+        return at_once(recording, of_phase, AT_ONCE_SHARE * DEADLINES_MS[name] / 1000, of=f" of the {name}")
 
     def _had_token(self, call: Operation) -> bool:
         """Whether a call was let through: it was served, or its token left it too little of its deadline for the rest.
