@@ -111,7 +111,7 @@ def test_a_bucket_as_promised_passes_with_its_figures() -> None:
         (Bucket(rps=7.0), "calls were sent and answered within"),
         (Bucket(rps=1000.0), "26 calls were sent and answered within 0.03 s, promised at most 5.2"),
         (Bucket(refused_status=500), "a call ended with 500 after 0.01 s, promised an answer or a refusal with 429"),
-        (Bucket(refusal_s=1.6), "refusals of the burst took more than 1.5 s, at most 10 % may"),
+        (Bucket(refusal_s=0.45), "refusals of the load took more than 0.375 s, at most 10 % may"),
         (Bucket(patience=0.1), "5 of 15 calls were refused though each would have had its token within 2.0 s"),
         (Bucket(burst=4), "each waited about 0.20 s longer than with 5 tokens: 1 of them missing"),
         (Bucket(burst=1, rps=4.9), "each waited about 0."),

@@ -21,7 +21,7 @@ DEADLINES_MS = {"burst": 2000, "load": 500}
 """Of the calls of short patience, by their phase."""
 
 AT_ONCE_SHARE = 0.75
-"""Of its deadline, that a refusal at once may take: of two dozen calls that come together the last waits for the others,
+"""Of its deadline, that a refusal at once may take: of two dozen calls that come together the last waits for the rest,
 even where none of them waits for a token."""
 
 PATIENT_DEADLINE_MS = 10_000
