@@ -22,6 +22,8 @@ CUT_S = 10.0
 HEAL_BOUND_S = 3.0
 """How long after a heal the next message may come; aiokafka's own back-off here is at most 1 s."""
 
+STOP_BOUND_S = 5.0
+
 _cells = count()
 
 
@@ -62,8 +64,8 @@ async def _consumer(address: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]
     await consumer.start()
     try:
         yield consumer
-    finally:
-        await consumer.stop()
+    finally:  # the library's own end has been seen to wait for ever, after a cut
+        await asyncio.wait({asyncio.ensure_future(consumer.stop())}, timeout=STOP_BOUND_S)
 
 
 async def _next(consumer: AIOKafkaConsumer, within_s: float) -> bytes | None:
