@@ -20,6 +20,9 @@ __all__ = ["Excess", "RateLimit", "largest_excess"]
 DEADLINES_MS = {"burst": 2000, "load": 500}
 """Of the calls of short patience, by their phase."""
 
+TOO_MANY = 1.25
+"""Times what the rate grants within the deadline: so many calls of a burst wait beside those that the bucket serves."""
+
 AT_ONCE_SHARE = 0.75
 """Of its deadline, that a refusal at once may take: of two dozen calls that come together the last waits for the rest,
 even where none of them waits for a token."""
@@ -142,7 +145,7 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
     @property
     def _calls(self) -> int:
         """Enough that some cannot have a token within their deadline."""
-        return max(4 * self.burst, self.burst + 2 * int(self.rps * DEADLINES_MS["burst"] / 1000) + 1)
+        return max(4 * self.burst, self.burst + int(TOO_MANY * self.rps * DEADLINES_MS["burst"] / 1000) + 1)
 
     @property
     def _patient(self) -> int:
