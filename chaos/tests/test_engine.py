@@ -396,12 +396,3 @@ async def test_what_became_of_the_processors_time_is_noted_each_second() -> None
     assert 0 <= sample.detail["stolen"] <= 1
     assert 0 <= sample.detail["busy"] <= 1
     assert sample.detail["kept_waiting"] == {}
-
-
-async def test_who_was_kept_waiting_for_a_processor_is_noted() -> None:
-    processes = FakeProcesses(orders=2)
-    waits = iter([{"orders-0": 7.0}, {"orders-0": 7.25, "orders-1": 0.05}])
-    processes.waited_s = lambda: next(waits, {})  # type: ignore[method-assign]
-    recording = await perform(Wait(1.2), cell=FakeCell(FakeNetwork(), processes, FakeTelemetry()))
-    (sample, *_) = recording.history.alone("engine", "host")
-    assert sample.detail["kept_waiting"] == {"orders-0": 0.25}
