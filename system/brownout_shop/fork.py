@@ -65,13 +65,14 @@ def _become(order: dict[str, Any], parent: int, failure: int) -> None:
         _give_way(order.get("nice", 0))
         _die_with(parent)
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _default_signals()
         os.closerange(3, failure)
         os.closerange(failure + 1, os.sysconf("SC_OPEN_MAX"))
         _redirect(order["log"])
         os.chdir(order["cwd"])
         if not _is_service(order):
             _execute(order)
+        _take_signals()
         _take_environment(order)
     except BaseException as error:  # noqa: BLE001  nothing may return into the launcher's own loop
         _fail(error, order["argv"][0], failure)
@@ -99,6 +100,18 @@ def _is_service(order: dict[str, Any]) -> bool:
     return order["argv"][:3] == ours and _read_at_start(order["env"]) == _read_at_start(_GIVEN)
 
 
+def _default_signals() -> None:
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)  # what a shell or an interpreter ignores would be inherited
+
+
+def _take_signals() -> None:
+    """Handle signals as an interpreter that starts does."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in environment.items() if key.startswith(READ_AT_START)}
 
@@ -116,8 +129,6 @@ def name_process(name: str) -> None:
 
 
 def _execute(order: dict[str, Any]) -> NoReturn:
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)  # an interpreter ignores some, and that would be inherited
     try:
         os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606  no shell is wanted
     except OSError as error:  # it names the last place of the search along PATH

@@ -33,6 +33,9 @@ NOWHERE = "http://127.0.0.1:1"
 EXECUTED = {"PYTHONDONTWRITEBYTECODE": "1"}
 """A variable that an interpreter reads as it starts, so that none can be forked with it."""
 
+IN_THE_BACKGROUND = 'trap "" HUP INT QUIT; exec "$0" "$@"'
+"""How a shell without job control starts a program in the background: it ignores the signals of a terminal."""
+
 LOADED = """
 import atexit, os, sys
 from brownout_shop import __main__ as program, launcher
@@ -85,7 +88,8 @@ class Launched:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.process = subprocess.Popen([*SHOP[:2], "brownout_shop.launcher", str(folder / "socket")], env=PATH)
+        launcher = [*SHOP[:2], "brownout_shop.launcher", str(folder / "socket")]
+        self.process = subprocess.Popen(["/bin/sh", "-c", IN_THE_BACKGROUND, *launcher], env=PATH)
         self.connection = socket.socket(socket.AF_UNIX)
         self.connection.settimeout(BOUND_S)
         until(self._connected)
