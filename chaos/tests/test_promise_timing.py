@@ -110,3 +110,18 @@ def test_one_that_is_surely_late_is_told_though_others_are_in_doubt() -> None:
     refusals(3.0, span_s=0.5, story=story)
     recording = refusals(3.0, span_s=2.0, story=story)
     assert Timing(recording).late(recording.history.requests(), 1.0) == [recording.history.requests()[1]]
+
+
+def test_a_refusal_is_as_quick_as_the_service_that_refused_not_as_the_one_on_its_way() -> None:
+    story = Written()
+    trace_id = story.call("open", status=429, took_s=2.0)
+    for service, from_s, to_s in (("orders", 0.05, 1.95), ("users", 0.1, 0.12)):
+        times_ns = (round(from_s * 1e9), round(to_s * 1e9))
+        story.spans.append(Span(trace_id, f"{len(story.spans):016x}", "", service, "GET", "server", *times_ns))
+    recording = story.recording()
+    refused = recording.history.requests()
+    assert [str(figure) for figure in at_once(recording, refused, 1.0, by="users")] == [
+        "slowest refusal 20 ms (at once: 1 s)"
+    ]
+    with pytest.raises(NoEvidenceError, match="100 % of 1"):
+        at_once(recording, refused, 1.0)

@@ -205,7 +205,8 @@ class RateLimit(Stated, frozen=True, kw_only=True, tag="rate-limit"):
     def _at_once(self, recording: Recording, name: str, refused: list[Operation]) -> tuple[Figure, ...]:
         """The refusals of a phase came well before the deadlines of its calls."""
         of_phase = [call for call in refused if call.invoked.action == name]
-        return at_once(recording, of_phase, AT_ONCE_SHARE * DEADLINES_MS[name] / 1000, of=f" of the {name}")
+        within_s = AT_ONCE_SHARE * DEADLINES_MS[name] / 1000
+        return at_once(recording, of_phase, within_s, of=f" of the {name}", by=self.service)
 
     def _had_token(self, call: Operation) -> bool:
         """Whether a call was let through: it was served, or its token left it too little of its deadline for the rest.

@@ -50,9 +50,9 @@ class Timing:
         least_s = max(0.0, request.duration_s - self._delay_s(request)) if span_s is None else span_s
         return Took(min(least_s, request.duration_s), request.duration_s)
 
-    def span_s(self, request: Operation) -> float | None:
-        """How long the service that was asked had it, by its own span; None where it has none."""
-        span = self._spans.get((request.trace_id, str(request.invoked.detail.get("service"))))
+    def span_s(self, request: Operation, service: str = "") -> float | None:
+        """How long a service, else the one that was asked, had it, by its own span; None where it has none."""
+        span = self._spans.get((request.trace_id, service or str(request.invoked.detail.get("service"))))
         return None if span is None else (span.end_ns - span.start_ns) / 1e9
 
     def late(self, requests: Iterable[Operation], within_s: float) -> list[Operation]:
@@ -71,9 +71,9 @@ class Timing:
             )
         return late
 
-    def refused_s(self, request: Operation) -> Took:
-        """How long a refusal took: where there is a span it alone tells, for the decision is the service's."""
-        span_s = self.span_s(request)
+    def refused_s(self, request: Operation, by: str = "") -> Took:
+        """How long a refusal took, by a service, else the one that was asked: its span alone tells, if it has one."""
+        span_s = self.span_s(request, by)
         return self.took(request) if span_s is None else Took(span_s, span_s)
 
     def _delay_s(self, request: Operation) -> float:
@@ -88,7 +88,9 @@ class Timing:
                 yield late_s
 
 
-def at_once(recording: Recording, refused: Sequence[Operation], within_s: float, of: str = "") -> tuple[Figure, ...]:
+def at_once(
+    recording: Recording, refused: Sequence[Operation], within_s: float, of: str = "", by: str = ""
+) -> tuple[Figure, ...]:
     """Make sure that refusals came at once; returns the slowest, and the share of slower ones where there were any.
 
     The service's own spans are believed before the client. Where all came at once there is nothing to estimate; else
@@ -99,6 +101,7 @@ def at_once(recording: Recording, refused: Sequence[Operation], within_s: float,
         refused: the refusals.
         within_s: at once.
         of: what they are of, in words that follow their name.
+        by: the service that refused; empty: the one that was asked.
 
     Raises:
         BrokenError: surely more were slower.
@@ -107,7 +110,7 @@ def at_once(recording: Recording, refused: Sequence[Operation], within_s: float,
     if not refused:
         raise NoEvidenceError("no call was refused")
     timing = Timing(recording)
-    timed = [(one, timing.refused_s(one)) for one in refused]
+    timed = [(one, timing.refused_s(one, by)) for one in refused]
     slow = [one for one, took in timed if took.least_s > within_s]
     doubtful = [one for one, took in timed if took.most_s > within_s]
     slowest_s = max(took.most_s for _, took in timed)
