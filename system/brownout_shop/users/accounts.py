@@ -83,7 +83,7 @@ class Accounts:
         raise Problem(403, "wrong-password", "the old password is another one")
 
     async def change_role(self, user_id: str, role: Role, *, by: str) -> User:
-        """Change another's role and return the user: who cannot give up being an admin leaves the shop with one.
+        """Change another's role and return the user; one's own stays, lest a slip leave the shop without an admin.
 
         Raises:
             Problem: 403 for one's own role, 404 for an unknown user.
