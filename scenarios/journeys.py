@@ -4,6 +4,8 @@ A promise about an edge is exercised by a journey that makes one request at the 
 callee once: whatever else it needs is arranged before.
 """
 
+import json
+from base64 import urlsafe_b64encode
 from collections import deque
 from collections.abc import Generator
 from random import Random
@@ -11,11 +13,14 @@ from random import Random
 from brownout.journeys import Request, Response, journey
 
 __all__ = [
+    "administer",
     "ask_for_nothing",
     "browse",
     "buy",
     "buy_insistently",
+    "guess_a_password",
     "knock_with_a_wrong_token",
+    "knock_with_an_unsigned_token",
     "knock_without_a_token",
     "list_orders",
     "login",
@@ -29,6 +34,8 @@ __all__ = [
     "order_as_nobody",
     "pay",
     "pay_again",
+    "pose_as_another",
+    "presume_to_administer",
     "read_order",
     "read_payment",
     "read_user",
@@ -37,6 +44,8 @@ __all__ = [
 Steps = Generator[Request, Response, None]
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of users made up here
+ADMIN = {"email": "admin@example.com", "password": "a password of this topology only"}  # the topology's first admin
+FAR_S = 4_102_444_800  # the year 2100
 CREATED = 201
 BOOK = {"sku": "book-1", "quantity": 1}
 PAYABLE = 60
@@ -77,6 +86,30 @@ def _logged_in(random: Random) -> Generator[Request, Response, tuple[str, str]]:
     user_id, email = yield from _register(random)
     answer = yield Request("users", "POST", "/login", json={"email": email, "password": PASSWORD})
     return user_id, _field(answer, "token")
+
+
+def _two_users(random: Random) -> Generator[Request, Response, tuple[str, str, str]]:
+    """Register two users and log one of them in; returns this one's id and token, and the other's id."""
+    user_id, token = yield from _logged_in(random)
+    return user_id, token, (yield from _registered(random))
+
+
+def _anothers_order(random: Random) -> Generator[Request, Response, tuple[str, str, str]]:
+    """Have one of two users order; returns the other's token, the buyer's id and the order's."""
+    _user_id, token, buyer_id = yield from _two_users(random)
+    return token, buyer_id, (yield from _ordered(buyer_id))
+
+
+def _unsigned(user_id: str) -> str:
+    """A token that names a user and ends in time, but bears nobody's signature."""
+    parts = {"alg": "none", "typ": "JWT"}, {"sub": user_id, "exp": FAR_S}
+    return "".join(f"{urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip('=')}." for part in parts)
+
+
+def _give_role(token: str, user_id: str, role: str, **headers: str) -> Request:
+    return Request(
+        "gateway", "PUT", f"/api/users/{user_id}/role", json={"role": role}, headers={**_bearer(token), **headers}
+    )
 
 
 def _ordered(user_id: str) -> Generator[Request, Response, str]:
@@ -210,6 +243,45 @@ def knock_without_a_token(_: None, __: Random) -> Steps:
 def knock_with_a_wrong_token(_: None, random: Random) -> Steps:
     """Ask for one's orders through the gateway with a token that nobody issued."""
     yield Request("gateway", "GET", "/api/orders", headers=_bearer(f"{random.getrandbits(128):032x}"))
+
+
+@journey(arrange=_registered)
+def knock_with_an_unsigned_token(user_id: str, _: Random) -> Steps:
+    """Ask for a user's orders through the gateway with a token that one wrote oneself."""
+    yield Request("gateway", "GET", "/api/orders", headers=_bearer(_unsigned(user_id)))
+
+
+@journey(arrange=_anothers_order)
+def pose_as_another(arranged: tuple[str, str, str], _: Random) -> Steps:
+    """Ask for another user's order through the gateway, and claim to be that user and an admin."""
+    token, buyer_id, order_id = arranged
+    claimed = {"X-User-Id": buyer_id, "X-User-Role": "admin"}
+    yield Request("gateway", "GET", f"/api/orders/{order_id}", headers={**_bearer(token), **claimed})
+
+
+@journey(arrange=_two_users)
+def presume_to_administer(users: tuple[str, str, str], _: Random) -> Steps:
+    """Make another user an admin through the gateway without being one, whatever one claims."""
+    _user_id, token, other_id = users
+    yield _give_role(token, other_id, "admin", **{"X-User-Role": "admin"})
+
+
+@journey(arrange=_two_users)
+def administer(users: tuple[str, str, str], _: Random) -> Steps:
+    """Make a user an admin, who with the token of before makes another a customer, and then is a customer again."""
+    user_id, token, other_id = users
+    answer = yield Request("gateway", "POST", "/api/users/login", json=ADMIN)
+    admin = _field(answer, "token")
+    yield _give_role(admin, user_id, "admin")
+    yield _give_role(token, other_id, "customer")
+    yield _give_role(admin, user_id, "customer")
+
+
+@journey(arrange=_logged_in)
+def guess_a_password(user: tuple[str, str], random: Random) -> Steps:
+    """Change one's password through the gateway without knowing the old one."""
+    guess = {"old": f"{random.getrandbits(64):016x}", "new": PASSWORD}
+    yield Request("gateway", "PUT", "/api/users/me/password", json=guess, headers=_bearer(user[1]))
 
 
 @journey(arrange=_logged_in)

@@ -329,6 +329,12 @@ def test_ones_own_data_is_read_with_the_token_of_a_login() -> None:
     assert me == Request("gateway", "GET", "/api/users/me", headers={"Authorization": "Bearer t"})
 
 
+def test_who_administers_is_the_first_admin_of_the_topology() -> None:
+    login = next(read_journeys(CONTRACT)["administer"].act(("u1", "t1", "u2"), Random(7)))  # noqa: S311 - unused
+    users = read_topology(ROOT / "system" / "topology.toml").services["users"]
+    assert login.json == {"email": users.env["ADMIN_EMAIL"], "password": users.env["ADMIN_PASSWORD"]}
+
+
 def test_an_answer_without_the_field_leaves_it_to_the_engine_to_say_so() -> None:
     assert played("read-user", "no JSON")[-1].path == "/users/"
 

@@ -5,6 +5,8 @@ import json
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from brownout_shop.resilience.balancer import Balance
+
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
 
@@ -29,6 +31,9 @@ class Settings(BaseSettings):
         kafka: ``host:port`` of a broker; empty for a service without events.
         grpc_listen: ``host:port`` to bind for gRPC; empty for a service without it.
         provider: ``host:port`` of the payment provider.
+        balancer: how one of a callee's instances is chosen (clause 4.2).
+        admin_email: whose the first admin is; without it there is none.
+        admin_password: what it logs in with at first.
     """
 
     model_config = SettingsConfigDict(frozen=True)
@@ -45,6 +50,9 @@ class Settings(BaseSettings):
     kafka: str = ""
     grpc_listen: str = Field(default="", pattern=r"^([^:]+:\d+)?$")
     provider: str = ""
+    balancer: Balance = "round-robin"
+    admin_email: str = ""
+    admin_password: SecretStr = SecretStr("")
 
     @property
     def host(self) -> str:

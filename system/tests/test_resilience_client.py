@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import pytest
 from aiohttp import web
@@ -10,6 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from brownout_shop.discovery.registry import Instance
 from brownout_shop.resilience import deadline
+from brownout_shop.resilience.balancer import RandomChoice
 from brownout_shop.resilience.client import (
     CalleeFailedError,
     CalleeLackingError,
@@ -20,6 +22,7 @@ from brownout_shop.resilience.client import (
     NoInstanceKnownError,
 )
 
+T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -46,11 +49,15 @@ def callee() -> Callee:
     return Callee()
 
 
-@pytest.fixture
-async def instance(callee: Callee) -> AsyncIterator[Instance]:
+def listening(callee: Callee) -> TestServer:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", callee.handle)
-    async with TestServer(app) as server:
+    return TestServer(app)
+
+
+@pytest.fixture
+async def instance(callee: Callee) -> AsyncIterator[Instance]:
+    async with listening(callee) as server:
         yield Instance("c1-users-0", f"127.0.0.1:{server.port}")
 
 
@@ -191,6 +198,32 @@ async def test_instances_are_called_in_turn_at_the_address_for_the_caller(instan
     async with Client("orders", lambda _: both) as client:
         for _ in range(4):
             assert (await client.call("users", "GET", "/users/1")).status == 200
+
+
+class Last:
+    """A balancer that spares nobody."""
+
+    def choose(self, instances: Sequence[T]) -> T:
+        return instances[-1]
+
+
+async def test_the_balancer_is_the_one_that_was_asked_for(instance: Instance) -> None:
+    both = [Instance("a", "127.0.0.1:1"), instance]
+    async with Client("orders", lambda _: both, balance=Last) as client:
+        for _ in range(4):
+            assert (await client.call("users", "GET", "/users/1")).status == 200
+
+
+async def test_over_several_instances_a_random_one_is_called(callee: Callee) -> None:
+    async with listening(callee) as first, listening(callee) as second, listening(callee) as third:
+        addresses = [f"127.0.0.1:{server.port}" for server in (first, second, third)]
+        three = [Instance(address, address) for address in addresses]
+        async with Client("orders", lambda _: three, balance=RandomChoice) as client:
+            for _ in range(60):
+                await client.call("users", "GET", "/users/1")
+    called = [request.headers["Host"] for request in callee.requests]
+    assert set(called) == set(addresses)
+    assert called != [called[number % 3] for number in range(60)]  # as in turn
 
 
 async def test_an_open_breaker_says_when_to_come_back(client: Client, callee: Callee) -> None:

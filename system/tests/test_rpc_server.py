@@ -1,6 +1,7 @@
 """The gRPC server: its errors, and what a call leaves behind on both sides: clauses 3.2 and 6.4."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TypeVar
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -18,6 +19,8 @@ from brownout_shop.rpc import server as rpc_server
 from brownout_shop.rpc.method import GET_USER
 from brownout_shop.rpc.server import Server
 from brownout_shop.rpc.user_pb2 import GetUserRequest, User
+
+T = TypeVar("T")
 
 
 async def get_user(request: GetUserRequest) -> User:
@@ -97,6 +100,21 @@ async def test_a_call_is_counted_under_the_port_that_is_called(client: RpcClient
 async def test_an_error_that_nobody_foresaw_is_internal_and_says_no_more(client: RpcClient) -> None:
     with pytest.raises(CalleeFailedError, match=r"INTERNAL: an error that nobody foresaw$"):
         await client.call("users", GET_USER, GetUserRequest(id="broken"))
+
+
+class Last:
+    """A balancer that spares nobody."""
+
+    def choose(self, instances: Sequence[T]) -> T:
+        return instances[-1]
+
+
+async def test_the_balancer_is_the_one_that_was_asked_for(server: Server) -> None:
+    both = [Instance(str(port), "", {"grpc": f"127.0.0.1:{port}"}) for port in (1, server.port)]
+    client = RpcClient("notifications", lambda _: both, balance=Last)
+    for _ in range(4):
+        assert (await client.call("users", GET_USER, GetUserRequest(id="u1"))).id == "u1"
+    await client.close()
 
 
 async def test_a_taken_port_is_told(server: Server) -> None:

@@ -1,6 +1,7 @@
 """The gateway's routes: who may come in, and where each request goes (clause 6.1)."""
 
 import json
+from dataclasses import dataclass
 from http import HTTPMethod
 
 from fastapi import APIRouter, Request, Response
@@ -16,6 +17,15 @@ OWN_METHODS = [HTTPMethod.GET.value, HTTPMethod.PATCH.value]
 METHODS = [HTTPMethod.GET.value, HTTPMethod.POST.value]  # where an order stands is not for its buyer to say
 PROXIED = ("products", "orders", "payments")
 OPEN = {("POST", "/api/users"): "/users", ("POST", "/api/users/login"): "/login"}
+PASSED_ON = ("Content-Type", "Idempotency-Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as users knows it by the token."""
+
+    id: str
+    role: str
 
 
 def build(_settings: Settings, client: Client) -> Service:
@@ -33,11 +43,22 @@ def routes(client: Client) -> APIRouter:
         return await _proxied(client, request, "users", OPEN[request.method, request.url.path])
 
     @router.api_route("/api/users/{user_id}", methods=OWN_METHODS)
-    async def users(request: Request, user_id: str) -> Response:
-        own_id = await _validated(client, request)
-        if user_id not in ("me", own_id):
+    @router.put("/api/users/{user_id}/password")
+    async def own_data(request: Request, user_id: str) -> Response:
+        caller = await _validated(client, request)
+        if user_id not in ("me", caller.id):
             raise Problem(403, "forbidden", "only one's own data")
-        return await _proxied(client, request, "users", f"/users/{own_id}", own_id)
+        rest = request.url.path.removeprefix(f"/api/users/{user_id}")
+        return await _proxied(client, request, "users", f"/users/{caller.id}{rest}", caller)
+
+    @router.api_route("/api/users/{_}/role", methods=[HTTPMethod.PUT.value])
+    @router.api_route("/api/orders/{_}", methods=[HTTPMethod.PATCH.value])
+    async def for_admins(request: Request) -> Response:
+        caller = await _validated(client, request)
+        if caller.role != "admin":
+            raise Problem(403, "forbidden", "only for admins")
+        path = _behind(request)
+        return await _proxied(client, request, path.split("/")[1], path, caller)
 
     for callee in PROXIED:
         _proxy(router, client, callee)
@@ -56,12 +77,12 @@ def _proxy(router: APIRouter, client: Client, callee: str) -> None:
     @router.api_route(f"/api/{callee}", methods=METHODS)
     @router.api_route(f"/api/{callee}/{{_:path}}", methods=METHODS)
     async def proxied(request: Request) -> Response:
-        own_id = await _validated(client, request)
-        return await _proxied(client, request, callee, _behind(request), own_id)
+        caller = await _validated(client, request)
+        return await _proxied(client, request, callee, _behind(request), caller)
 
 
-async def _validated(client: Client, request: Request) -> str:
-    """Return the id of the user whose token the request carries.
+async def _validated(client: Client, request: Request) -> Caller:
+    """Return the user whose token the request carries.
 
     Raises:
         Problem: 401 for a token that is not valid; 503 where nobody can say so; 504 where nobody did in time.
@@ -77,14 +98,17 @@ async def _validated(client: Client, request: Request) -> str:
     except CalleeFailedError as error:
         # A lost service is no wrong token, and no broken answer to this request either.
         raise Problem(503, "users-unavailable", error.detail, {"Retry-After": "10"}) from error
-    return str(json.loads(answer.body)["id"])
+    user = json.loads(answer.body)
+    return Caller(user["id"], user["role"])
 
 
-async def _proxied(client: Client, request: Request, callee: str, path: str, user_id: str = "") -> Response:
-    """Pass the request on and its answer back; the callee's refusals are answers too."""
-    headers = {"X-User-Id": user_id} if user_id else {}
-    if "Content-Type" in request.headers:
-        headers["Content-Type"] = request.headers["Content-Type"]
+async def _proxied(client: Client, request: Request, callee: str, path: str, caller: Caller | None = None) -> Response:
+    """Pass the request on and its answer back; the callee's refusals are answers too.
+
+    Of the request's headers only those in `PASSED_ON` go with it: who asks is said by us.
+    """
+    headers = {"X-User-Id": caller.id, "X-User-Role": caller.role} if caller else {}
+    headers |= {name: request.headers[name] for name in PASSED_ON if name in request.headers}
     if request.url.query:
         path = f"{path}?{request.url.query}"
     body = await request.body()

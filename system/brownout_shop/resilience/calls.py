@@ -2,12 +2,13 @@
 
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from brownout_shop.discovery.registry import Instance
 from brownout_shop.resilience import deadline
-from brownout_shop.resilience.balancer import NoInstanceError, RoundRobin
+from brownout_shop.resilience.balancer import Balancer, NoInstanceError, RoundRobin
 from brownout_shop.resilience.breaker import DOCUMENTED, BreakerOpenError, CircuitBreaker, State
 from brownout_shop.resilience.errors import (
     CalleeTimedOutError,
@@ -37,11 +38,12 @@ class Call:
 
 
 class Calls:
-    """The calls of one protocol: a breaker and a turn for each callee.
+    """The calls of one protocol: a breaker and a balancer for each callee.
 
     Args:
         discover: gives the passing instances of a service.
         port: the port that is called; the one without a name is HTTP's. Metrics and errors name ``callee:port``.
+        balance: makes the balancer of a callee.
         clock: nanoseconds for the breakers, never running backwards.
         on_open: told of the callee whose breaker has opened.
     """
@@ -51,6 +53,7 @@ class Calls:
         discover: Callable[[str], Sequence[Instance]],
         *,
         port: str = "",
+        balance: Callable[[], Balancer] = RoundRobin,
         clock: Callable[[], int] = time.monotonic_ns,
         on_open: Callable[[str], None] | None = None,
     ) -> None:
@@ -59,7 +62,7 @@ class Calls:
         self._clock = clock
         self._on_open = on_open
         self._breakers: dict[str, CircuitBreaker] = {}
-        self._turns: dict[str, RoundRobin] = {}
+        self._balancers = defaultdict[str, Balancer](balance)
 
     @contextlib.contextmanager
     def begun(self, callee: str) -> Iterator[Call]:
@@ -86,7 +89,7 @@ class Calls:
             raise CalleeTimedOutError(callee)
         breaker = self._breaker(callee)
         try:
-            instance = self._turns.setdefault(callee, RoundRobin()).choose(self._discover(callee))
+            instance = self._balancers[callee].choose(self._discover(callee))
             admission = breaker.allow()
         except NoInstanceError as error:
             raise NoInstanceKnownError(callee) from error

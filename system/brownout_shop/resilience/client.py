@@ -11,6 +11,7 @@ import aiohttp
 from brownout_shop.discovery.registry import Instance
 from brownout_shop.problems import word_of
 from brownout_shop.resilience import deadline
+from brownout_shop.resilience.balancer import Balancer, RoundRobin
 from brownout_shop.resilience.calls import Calls
 from brownout_shop.resilience.errors import (
     LACKING,
@@ -55,6 +56,7 @@ class Client:
     Args:
         caller: the own service's name; instances are called at their ``via-<caller>`` address.
         discover: gives the passing instances of a service.
+        balance: makes the balancer of a callee.
         clock: nanoseconds for the breakers, never running backwards.
     """
 
@@ -63,12 +65,13 @@ class Client:
         caller: str,
         discover: Callable[[str], Sequence[Instance]],
         *,
+        balance: Callable[[], Balancer] = RoundRobin,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.rpc = RpcClient(caller, discover, clock=clock)
+        self.rpc = RpcClient(caller, discover, balance=balance, clock=clock)
         """The same for gRPC, with breakers of its own."""
         self._caller = caller
-        self._calls = Calls(discover, clock=clock)
+        self._calls = Calls(discover, balance=balance, clock=clock)
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:

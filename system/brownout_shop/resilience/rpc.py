@@ -13,6 +13,7 @@ from opentelemetry import propagate, trace
 
 from brownout_shop.discovery.registry import Instance
 from brownout_shop.problems import Problem
+from brownout_shop.resilience.balancer import Balancer, RoundRobin
 from brownout_shop.resilience.calls import Call, Calls
 from brownout_shop.resilience.channels import Channels, Line, NotConnectedError
 from brownout_shop.resilience.errors import (
@@ -45,6 +46,7 @@ class RpcClient:
     Args:
         caller: the own service's name; instances are called at their ``grpc-via-<caller>`` address.
         discover: gives the passing instances of a service.
+        balance: makes the balancer of a callee.
         clock: nanoseconds for the breakers, never running backwards.
     """
 
@@ -53,11 +55,12 @@ class RpcClient:
         caller: str,
         discover: Callable[[str], Sequence[Instance]],
         *,
+        balance: Callable[[], Balancer] = RoundRobin,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._caller = caller
         self._channels = Channels()
-        self._calls = Calls(discover, port=PORT, clock=clock, on_open=self._channels.hang_up)
+        self._calls = Calls(discover, port=PORT, balance=balance, clock=clock, on_open=self._channels.hang_up)
 
     async def close(self) -> None:
         """Close all connections."""

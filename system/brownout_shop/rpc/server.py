@@ -23,6 +23,7 @@ Handler: TypeAlias = Callable[[Any], Awaitable[Message]]
 """Answers one request; what it refuses it raises as a `Problem`."""
 
 # Only the stubs know them to be generic.
+GenericHandler: TypeAlias = "grpc.GenericRpcHandler[Any, Any]"
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -45,14 +46,18 @@ class Server:
     Args:
         listen: ``host:port`` to bind; port 0 picks a free one, which `port` then names.
         handlers: who answers each method.
+        others: serve what is no method of ours, as they are.
     """
 
-    def __init__(self, listen: str, handlers: Mapping[Method[Any, Any], Handler]) -> None:
+    def __init__(self, listen: str, handlers: Mapping[Method[Any, Any], Handler], *others: GenericHandler) -> None:
         self.port = 0
         self._listen = listen
         self._handlers = [
-            grpc.method_handlers_generic_handler(method.service, {method.name: _served(method, handler)})
-            for method, handler in handlers.items()
+            *others,
+            *(
+                grpc.method_handlers_generic_handler(method.service, {method.name: _served(method, handler)})
+                for method, handler in handlers.items()
+            ),
         ]
         self._server: grpc.aio.Server | None = None
 
