@@ -1,5 +1,6 @@
 """The products routes: catalogue, search, stock, reservations (clause 2.2)."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from brownout_shop.database import Database
-from brownout_shop.events import Consumer
+from brownout_shop.events import Consumer, Event
 from brownout_shop.problems import Problem
 from brownout_shop.products.domain import (
     InvalidReservationError,
@@ -20,7 +21,7 @@ from brownout_shop.products.domain import (
     is_sku,
 )
 from brownout_shop.products.expiry import Expiry
-from brownout_shop.products.sales import sell
+from brownout_shop.products.sales import cancel, sell
 from brownout_shop.products.store import METADATA, ProductStore, ReservationOverError
 from brownout_shop.resilience.client import Client
 from brownout_shop.service import Service
@@ -58,9 +59,14 @@ def build(settings: Settings, _client: Client) -> Service:
     """Return the products service."""
     database = Database(settings.database_url.get_secret_value(), METADATA)
     products = ProductStore(database)
-    topic, group = settings.topic("order.created"), f"{settings.cell}.products"
-    sales = Consumer(settings.kafka, topic, group, partial(sell, products))
-    return Service(routes(products), database=database, companions=(Expiry(products), sales))
+    sales = _consumer(settings, "order.created", partial(sell, products))
+    cancellations = _consumer(settings, "order.cancelled", partial(cancel, products))
+    return Service(routes(products), database=database, companions=(Expiry(products), sales, cancellations))
+
+
+def _consumer(settings: Settings, topic: str, handle: Callable[[Event], Awaitable[None]]) -> Consumer:
+    """Return a consumer in a group of its own, so that no topic waits where another's consumers come and go."""
+    return Consumer(settings.kafka, settings.topic(topic), f"{settings.cell}.products.{topic}", handle)
 
 
 def routes(products: ProductStore) -> APIRouter:
@@ -111,4 +117,4 @@ async def _reserved(products: ProductStore, new: NewReservation) -> Reservation:
     except OutOfStockError as error:
         raise Problem(409, "out-of-stock", str(error)) from error
     except ReservationOverError as error:
-        raise Problem(409, "reservation-over", "the order's reservation was given back") from error
+        raise Problem(409, "reservation-over", "the order was cancelled") from error
