@@ -1,7 +1,8 @@
 """The orders routes: CreateOrder, GetOrder, ListOrders, UpdateOrderStatus, CancelOrder (clause 2.3).
 
-A key follows the IETF draft "The Idempotency-Key HTTP Header Field": the same request under it has the same order, at once
-or later, and another one 422. What failed on the way, in whichever call, may be asked for again and ends in one order.
+A key follows the IETF draft "The Idempotency-Key HTTP Header Field": the same request under it has the same order, at
+once or later, and another one 422. What failed on its way, in whichever call, can be asked for again, and is one order
+in the end.
 """
 
 import uuid

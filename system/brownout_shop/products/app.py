@@ -1,6 +1,5 @@
 """The products routes: catalogue, search, stock, reservations (clause 2.2)."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from brownout_shop.database import Database
-from brownout_shop.events import Consumer, Event
+from brownout_shop.events import Consumer
 from brownout_shop.problems import Problem
 from brownout_shop.products.domain import (
     InvalidReservationError,
@@ -59,14 +58,12 @@ def build(settings: Settings, _client: Client) -> Service:
     """Return the products service."""
     database = Database(settings.database_url.get_secret_value(), METADATA)
     products = ProductStore(database)
-    sales = _consumer(settings, "order.created", partial(sell, products))
-    cancellations = _consumer(settings, "order.cancelled", partial(cancel, products))
-    return Service(routes(products), database=database, companions=(Expiry(products), sales, cancellations))
-
-
-def _consumer(settings: Settings, topic: str, handle: Callable[[Event], Awaitable[None]]) -> Consumer:
-    """Return a consumer in a group of its own, so that no topic waits where another's consumers come and go."""
-    return Consumer(settings.kafka, settings.topic(topic), f"{settings.cell}.products.{topic}", handle)
+    group = f"{settings.cell}.products"
+    created = Consumer(settings.kafka, settings.topic("order.created"), group, partial(sell, products))
+    # In a group of its own: one topic need not wait while the other's consumers come and go.
+    topic, group = settings.topic("order.cancelled"), f"{group}.cancelled"
+    cancelled = Consumer(settings.kafka, topic, group, partial(cancel, products))
+    return Service(routes(products), database=database, companions=(Expiry(products), created, cancelled))
 
 
 def routes(products: ProductStore) -> APIRouter:
