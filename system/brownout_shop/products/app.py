@@ -59,10 +59,10 @@ def build(settings: Settings, _client: Client) -> Service:
     database = Database(settings.database_url.get_secret_value(), METADATA)
     products = ProductStore(database)
     group = f"{settings.cell}.products"
-    created = Consumer(settings.kafka, settings.topic("order.created"), group, partial(sell, products))
+    sold, back = partial(sell, products), partial(cancel, products)
+    created = Consumer(settings.kafka, settings.topic("order.created"), group, sold)
     # In a group of its own: one topic need not wait while the other's consumers come and go.
-    topic, group = settings.topic("order.cancelled"), f"{group}.cancelled"
-    cancelled = Consumer(settings.kafka, topic, group, partial(cancel, products))
+    cancelled = Consumer(settings.kafka, settings.topic("order.cancelled"), f"{group}.cancelled", back)
     return Service(routes(products), database=database, companions=(Expiry(products), created, cancelled))
 
 
