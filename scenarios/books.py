@@ -8,7 +8,7 @@ from typing import Any
 
 from brownout.scripts import Seen, Step, answered, messages, select
 
-__all__ = ["OPENED", "balanced", "closed"]
+__all__ = ["OPENED", "balanced", "closed", "told"]
 
 ORDERED, PAID = "POST /api/orders", "POST /api/payments"
 ARRIVES_WITHIN_S = 20
@@ -51,6 +51,12 @@ def balanced(seen: Seen) -> None:
     assert seen.rows("opening stock") == seen.rows("closing stock"), "the stock does not add up"
     wrong = [order for order, amount in charges.items() if orders.get(order) != amount]
     assert not wrong, f"order {wrong[0]} was charged {charges[wrong[0]]}, it costs {orders.get(wrong[0])}"
+
+
+def told(seen: Seen, name: str, field: str) -> list[str]:
+    """A field of every 2xx answer in one phase."""
+    bodies = [one.completed.detail.get("body") for one in seen.requests(name) if one.ok and one.completed]
+    return [str(body[field]) for body in bodies if isinstance(body, dict) and field in body]
 
 
 def _nothing_lost(books: str, acknowledged: set[str], there: Any) -> None:

@@ -18,6 +18,12 @@ __all__ = [
     "browse",
     "buy",
     "buy_insistently",
+    "buy_under_one_key",
+    "cancel",
+    "cancel_anothers_order",
+    "change_ones_mind",
+    "deliver_before_shipping",
+    "get_an_order_delivered",
     "guess_a_password",
     "knock_with_a_wrong_token",
     "knock_with_an_unsigned_token",
@@ -32,6 +38,8 @@ __all__ = [
     "notify",
     "order",
     "order_as_nobody",
+    "order_insistently",
+    "order_ten_mugs",
     "pay",
     "pay_again",
     "pose_as_another",
@@ -39,6 +47,8 @@ __all__ = [
     "read_order",
     "read_payment",
     "read_user",
+    "reuse_a_key",
+    "ship_ones_own_order",
 ]
 
 Steps = Generator[Request, Response, None]
@@ -48,8 +58,10 @@ ADMIN = {"email": "admin@example.com", "password": "a password of this topology 
 FAR_S = 4_102_444_800  # the year 2100
 CREATED = 201
 BOOK = {"sku": "book-1", "quantity": 1}
+MUGS = {"sku": "mug-2", "quantity": 10}
+AS_ADMIN = {"X-User-Role": "admin"}
 PAYABLE = 60
-"""Orders arranged for `pay`: more than are paid in one scenario."""
+"""Orders arranged for `pay` and `cancel`: more than are paid or cancelled in one scenario."""
 
 
 def _field(answer: Response, name: str) -> str:
@@ -122,6 +134,22 @@ def _paid(user_id: str) -> Generator[Request, Response, str]:
     order_id = yield from _ordered(user_id)
     yield Request("payments", "POST", "/payments", json={"order_id": order_id}, headers=_own(user_id))
     return order_id
+
+
+def _new_key(random: Random) -> str:
+    return f"{random.getrandbits(128):032x}"
+
+
+def _user_and_key(random: Random) -> Generator[Request, Response, tuple[str, str]]:
+    """Register and log in at users itself; returns token and an idempotency key."""
+    _user_id, token = yield from _logged_in(random)
+    return token, _new_key(random)
+
+
+def _placed(random: Random) -> Generator[Request, Response, tuple[str, str]]:
+    """Register, and place an order at orders itself; returns the user's id and the order's."""
+    user_id = yield from _registered(random)
+    return user_id, (yield from _ordered(user_id))
 
 
 def _one_order(random: Random) -> Generator[Request, Response, tuple[str, str]]:
@@ -325,3 +353,84 @@ def buy(user: tuple[str, str], _: Random) -> Steps:
     answer = yield Request("gateway", "POST", "/api/orders", json={"items": [BOOK]}, headers=headers)
     if order_id := _field(answer, "id"):
         yield Request("gateway", "POST", "/api/payments", json={"order_id": order_id}, headers=headers)
+
+
+@journey(arrange=_registered)
+def order_ten_mugs(user_id: str, _: Random) -> Steps:
+    """Order ten chipped mugs at orders itself, of which there are a hundred."""
+    yield Request("orders", "POST", "/orders", json={"items": [MUGS]}, headers=_own(user_id))
+
+
+@journey(arrange=_registered)
+def order_insistently(user_id: str, random: Random) -> Steps:
+    """Order at orders itself, and again under the same key where that did not work, three times at most."""
+    headers = {**_own(user_id), "Idempotency-Key": _new_key(random)}
+    for _attempt in range(3):
+        answer = yield Request("orders", "POST", "/orders", json={"items": [BOOK]}, headers=headers)
+        if answer.status == CREATED:
+            return
+
+
+@journey(arrange=_user_and_key)
+def buy_under_one_key(user: tuple[str, str], _: Random) -> Steps:
+    """Order through the gateway, always under the same key: it is one order."""
+    token, key = user
+    headers = {**_bearer(token), "Idempotency-Key": key}
+    yield Request("gateway", "POST", "/api/orders", json={"items": [BOOK]}, headers=headers)
+
+
+@journey(arrange=_logged_in)
+def reuse_a_key(user: tuple[str, str], random: Random) -> Steps:
+    """Order through the gateway, and then something else under the same key: a mistake."""
+    headers = {**_bearer(user[1]), "Idempotency-Key": _new_key(random)}
+    for item in (BOOK, MUGS):
+        yield Request("gateway", "POST", "/api/orders", json={"items": [item]}, headers=headers)
+
+
+@journey(arrange=_logged_in)
+def change_ones_mind(user: tuple[str, str], random: Random) -> Steps:
+    """Order through the gateway, pay perhaps, and cancel."""
+    headers = _bearer(user[1])
+    answer = yield Request("gateway", "POST", "/api/orders", json={"items": [BOOK]}, headers=headers)
+    order_id = _field(answer, "id")
+    if random.random() < 0.5:  # noqa: PLR2004 - one in two
+        yield Request("gateway", "POST", "/api/payments", json={"order_id": order_id}, headers=headers)
+    yield Request("gateway", "POST", f"/api/orders/{order_id}/cancel", headers=headers)
+
+
+@journey(arrange=_many_orders)
+def cancel(owing: tuple[str, deque[str]], _: Random) -> Steps:
+    """Cancel an order at orders itself, which asks its database only."""
+    user_id, unpaid = owing
+    yield Request("orders", "POST", f"/orders/{unpaid.popleft()}/cancel", headers=_own(user_id))
+
+
+@journey(arrange=_placed)
+def ship_ones_own_order(placed: tuple[str, str], _: Random) -> Steps:
+    """Ask orders itself, as its buyer, to say that an order is shipped."""
+    user_id, order_id = placed
+    headers = {**_own(user_id), "X-User-Role": "customer"}
+    yield Request("orders", "PATCH", f"/orders/{order_id}", json={"status": "shipped"}, headers=headers)
+
+
+@journey(arrange=_placed)
+def cancel_anothers_order(placed: tuple[str, str], _: Random) -> Steps:
+    """Ask orders itself to cancel somebody else's order."""
+    _user_id, order_id = placed
+    yield Request("orders", "POST", f"/orders/{order_id}/cancel", headers=_own("0" * 32))
+
+
+@journey(arrange=_placed)
+def deliver_before_shipping(placed: tuple[str, str], _: Random) -> Steps:
+    """Ask orders itself, as an admin, to say that an order is delivered which nobody has paid."""
+    _user_id, order_id = placed
+    yield Request("orders", "PATCH", f"/orders/{order_id}", json={"status": "delivered"}, headers=AS_ADMIN)
+
+
+@journey(arrange=_registered)
+def get_an_order_delivered(user_id: str, _: Random) -> Steps:
+    """Order at orders itself, and have it paid, shipped and delivered: the whole way of an order."""
+    order_id = yield from _ordered(user_id)
+    yield Request("orders", "POST", f"/internal/orders/{order_id}/paid")
+    for status in ("shipped", "delivered"):
+        yield Request("orders", "PATCH", f"/orders/{order_id}", json={"status": status}, headers=AS_ADMIN)

@@ -156,9 +156,9 @@ def load(name: str, journey: str, *, rate: float) -> Load:
     return Load(name, journey, rate)
 
 
-def calls(name: str, journey: str, *, count: int = 1, every_s: float = 0.0) -> Calls:
-    """A journey several times, one after another."""
-    return Calls(name, journey, count, every_s=every_s)
+def calls(name: str, journey: str, *, count: int = 1, every_s: float = 0.0, together: bool = False) -> Calls:
+    """A journey several times, one after another, or all at once."""
+    return Calls(name, journey, count, every_s=every_s, together=together)
 
 
 def select(name: str, service: str, sql: str, *, until: Answered | None = None, within_s: float = 0.0) -> Select:

@@ -44,6 +44,14 @@ async def test_it_is_not_there_if_what_it_tells_of_was_refused(database: Databas
     assert await OUTBOX.depth(database.execute) == 0
 
 
+async def test_it_is_there_if_what_it_tells_of_took_place_and_only_then(database: Database) -> None:
+    for happened in (True, False):
+        change = select(literal(1)).where(literal(happened)).cte("change")
+        await database.execute(OUTBOX.event("c1.order.created", "order-1", {"happened": happened}, of=change))
+    (row,) = await OUTBOX.take(database.execute, "a")
+    assert row.payload == {"happened": True}
+
+
 async def test_an_event_has_an_id_of_its_own_and_its_key(database: Database) -> None:
     await add(database, 1, 2)
     first, second = await OUTBOX.take(database.execute, "a")

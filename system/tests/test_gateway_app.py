@@ -160,6 +160,13 @@ async def test_dots_do_not_lead_out_of_the_orders(gateway: aiohttp.ClientSession
     assert (await asked(gateway, "GET", "/api/orders/..%2Fhealth", headers=ALICE))[0] == 404
 
 
+@pytest.mark.parametrize("path", ["/api/internal", "/internal", "/api/orders/..%2Finternal"])
+async def test_what_the_services_ask_of_each_other_is_not_there_for_anybody_else(
+    gateway: aiohttp.ClientSession, path: str
+) -> None:
+    assert (await asked(gateway, "POST", f"{path}/orders/1/paid", headers=ALICE))[0] == 404
+
+
 @pytest.mark.parametrize(("validation", "status"), [(500, 503), (503, 503), (504, 504)])
 async def test_a_lost_users_service_is_no_wrong_token(
     gateway: aiohttp.ClientSession, backend: Backend, validation: int, status: int

@@ -20,7 +20,7 @@ from brownout_shop.products.domain import (
     is_sku,
 )
 from brownout_shop.products.expiry import Expiry
-from brownout_shop.products.sales import sell
+from brownout_shop.products.sales import cancel, sell
 from brownout_shop.products.store import METADATA, ProductStore, ReservationOverError
 from brownout_shop.resilience.client import Client
 from brownout_shop.service import Service
@@ -58,9 +58,12 @@ def build(settings: Settings, _client: Client) -> Service:
     """Return the products service."""
     database = Database(settings.database_url.get_secret_value(), METADATA)
     products = ProductStore(database)
-    topic, group = settings.topic("order.created"), f"{settings.cell}.products"
-    sales = Consumer(settings.kafka, topic, group, partial(sell, products))
-    return Service(routes(products), database=database, companions=(Expiry(products), sales))
+    group = f"{settings.cell}.products"
+    sold, back = partial(sell, products), partial(cancel, products)
+    created = Consumer(settings.kafka, settings.topic("order.created"), group, sold)
+    # In a group of its own: one topic need not wait while the other's consumers come and go.
+    cancelled = Consumer(settings.kafka, settings.topic("order.cancelled"), f"{group}.cancelled", back)
+    return Service(routes(products), database=database, companions=(Expiry(products), created, cancelled))
 
 
 def routes(products: ProductStore) -> APIRouter:
@@ -111,4 +114,4 @@ async def _reserved(products: ProductStore, new: NewReservation) -> Reservation:
     except OutOfStockError as error:
         raise Problem(409, "out-of-stock", str(error)) from error
     except ReservationOverError as error:
-        raise Problem(409, "reservation-over", "the order's reservation was given back") from error
+        raise Problem(409, "reservation-over", "the order was cancelled") from error
