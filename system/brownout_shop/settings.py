@@ -7,6 +7,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
+KEY_BYTES = 32
+
 
 class SettingsError(Exception):
     """The environment lacks a variable or has a wrong one; told in one line, without its value."""
@@ -29,6 +31,8 @@ class Settings(BaseSettings):
         kafka: ``host:port`` of a broker; empty for a service without events.
         grpc_listen: ``host:port`` to bind for gRPC; empty for a service without it.
         provider: ``host:port`` of the payment provider.
+        callback: ``host:port`` of the gateway, where the provider tells of its charges; empty: it tells nobody.
+        callback_secret: what it signs them with.
     """
 
     model_config = SettingsConfigDict(frozen=True)
@@ -45,6 +49,8 @@ class Settings(BaseSettings):
     kafka: str = ""
     grpc_listen: str = Field(default="", pattern=r"^([^:]+:\d+)?$")
     provider: str = ""
+    callback: str = ""
+    callback_secret: SecretStr = SecretStr("")
 
     @property
     def host(self) -> str:
@@ -55,6 +61,18 @@ class Settings(BaseSettings):
     def port(self) -> int:
         """The port to bind."""
         return int(self.listen.rpartition(":")[2])
+
+    @property
+    def callback_key(self) -> bytes:
+        """The callback's secret, as long as the digest at least (RFC 2104).
+
+        Raises:
+            SettingsError: it is missing or shorter, and anybody could sign.
+        """
+        key = self.callback_secret.get_secret_value().encode()
+        if len(key) < KEY_BYTES:
+            raise SettingsError(f"environment: CALLBACK_SECRET: at least {KEY_BYTES} bytes")
+        return key
 
     def topic(self, name: str) -> str:
         """The name of a topic in this cell: all cells share a broker."""

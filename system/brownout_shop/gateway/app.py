@@ -5,6 +5,7 @@ from http import HTTPMethod
 
 from fastapi import APIRouter, Request, Response
 
+from brownout_shop import signature
 from brownout_shop.problems import Problem
 from brownout_shop.resilience.client import Answer, CalleeFailedError, CalleeRefusedError, Client
 from brownout_shop.service import Service
@@ -15,7 +16,12 @@ __all__ = ["build"]
 OWN_METHODS = [HTTPMethod.GET.value, HTTPMethod.PATCH.value]
 METHODS = [HTTPMethod.GET.value, HTTPMethod.POST.value]  # where an order stands is not for its buyer to say
 PROXIED = ("products", "orders", "payments")
-OPEN = {("POST", "/api/users"): "/users", ("POST", "/api/users/login"): "/login"}
+OPEN = {
+    ("POST", "/api/users"): ("users", "/users"),
+    ("POST", "/api/users/login"): ("users", "/login"),
+    ("POST", "/api/payments/callback"): ("payments", "/callback"),  # the provider's, who signs instead
+}
+PASSED_ON = ("Content-Type", signature.HEADER)
 
 
 def build(_settings: Settings, client: Client) -> Service:
@@ -29,8 +35,9 @@ def routes(client: Client) -> APIRouter:
 
     @router.post("/api/users")
     @router.post("/api/users/login")
+    @router.post("/api/payments/callback")
     async def without_token(request: Request) -> Response:
-        return await _proxied(client, request, "users", OPEN[request.method, request.url.path])
+        return await _proxied(client, request, *OPEN[request.method, request.url.path])
 
     @router.api_route("/api/users/{user_id}", methods=OWN_METHODS)
     async def users(request: Request, user_id: str) -> Response:
@@ -83,8 +90,7 @@ async def _validated(client: Client, request: Request) -> str:
 async def _proxied(client: Client, request: Request, callee: str, path: str, user_id: str = "") -> Response:
     """Pass the request on and its answer back; the callee's refusals are answers too."""
     headers = {"X-User-Id": user_id} if user_id else {}
-    if "Content-Type" in request.headers:
-        headers["Content-Type"] = request.headers["Content-Type"]
+    headers |= {name: request.headers[name] for name in PASSED_ON if name in request.headers}
     if request.url.query:
         path = f"{path}?{request.url.query}"
     body = await request.body()
