@@ -104,7 +104,7 @@ class Wire:
     """A relay to a port on loopback; what is not let through cuts the connection in both directions."""
 
     def __init__(self, to_port: int, fuse: Fuse) -> None:
-        self._to_port, self._fuse = to_port, fuse
+        self.to_port, self._fuse = to_port, fuse
         self.requests, self.answers = asyncio.Event(), asyncio.Event()
         """Cleared, they hold back what the client, and the server, says."""
         self.requests.set()
@@ -122,7 +122,7 @@ class Wire:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
-        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self.to_port)
         await asyncio.gather(
             self._pump(reader, to_writer, writer, self.requests), self._pump(to_reader, writer, to_writer, self.answers)
         )
@@ -160,18 +160,22 @@ class Shop:
             yield session
 
     @contextlib.asynccontextmanager
-    async def parts(self) -> AsyncIterator[tuple[PaymentStore, Client]]:
-        """What a payments service is made of, over the wires."""
-        url = make_url(self.database_url).set(port=self.to["database"].port)
+    async def parts(self, *, directly: bool = False) -> AsyncIterator[tuple[PaymentStore, Client]]:
+        """What a payments service is made of, over the wires or beside them."""
+
+        def instances(callee: str) -> list[Instance]:
+            self.clock_ns += 11 * 10**9  # each call is in a window of its own: no breaker opens here
+            return [Instance(callee, f"127.0.0.1:{port(callee)}")]
+
+        def port(callee: str) -> int:
+            return self.to[callee].to_port if directly else self.to[callee].port
+
+        url = make_url(self.database_url).set(port=port("database"))
         database = Database(url.render_as_string(), METADATA)
         await database.prepare()
-        async with Client("payments", self._instances, clock=lambda: self.clock_ns) as client:
+        async with Client("payments", instances, clock=lambda: self.clock_ns) as client:
             yield PaymentStore(database), client
         await database.close()
-
-    def _instances(self, callee: str) -> list[Instance]:
-        self.clock_ns += 11 * 10**9  # each call is in a window of its own: no breaker opens here
-        return [Instance(callee, f"127.0.0.1:{self.to[callee].port}")]
 
     async def charges(self, order_id: str) -> list[str]:
         return [charge.id for charge in await self.ledger.of_reference(order_id)]
