@@ -15,7 +15,7 @@ import asyncpg
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from brownout_shop.events import Event
@@ -70,7 +70,14 @@ class Paying(RuleBasedStateMachine):
         self.order_id = world.shop.orders.new(amount=amount)
         self.amount = amount
         self.money = "none"
+        self.status: Status | None = None
         self.cancelled: list[Event] = []
+        self.patience = 0
+
+    @initialize(patience=st.integers(0, 15))
+    def wait(self, patience: int) -> None:
+        """How much happens before the order may be cancelled."""
+        self.patience = patience
 
     @property
     def order(self) -> str:
@@ -100,16 +107,17 @@ class Paying(RuleBasedStateMachine):
     def die(self, payer: Payer) -> None:
         """It goes no further."""
 
-    @rule(payer=payers)
+    @rule(payer=consumes(payers))
     def charge_and_die(self, payer: Payer) -> None:
-        """The provider has charged and nobody has noted it."""
-        if payer.payment.status is Status.PENDING and payer.payment is not payer.fresh:
+        """It is charged at the provider, and does not live to note it."""
+        payment = self.world.run(self.world.store.open(payer.fresh))
+        if payment.status is Status.PENDING:
             try:
-                self.world.run(calls.charge(self.world.client, payer.payment))
+                self.world.run(calls.charge(self.world.client, payment))
             except CalleeRefusedError as error:
                 assert error.status == 402  # noqa: PT017 - the only one
 
-    @precondition(lambda self: self.order != "cancelled")
+    @precondition(lambda self: self.order != "cancelled" and self.patience < 0)
     @rule()
     def cancel(self) -> None:
         self.world.shop.orders.orders[self.order_id]["status"] = "cancelled"
@@ -140,10 +148,13 @@ class Paying(RuleBasedStateMachine):
     def the_money_moves_once_in_each_direction(self) -> None:
         before, self.money = self.money, self.at_the_provider()
         assert self.money in NEXT[before]
+        self.patience -= 1
 
     @invariant()
     def nobody_claims_what_the_provider_does_not_know(self) -> None:
-        payment = self.payment()
+        payment, before = self.payment(), self.status
+        self.status = payment.status if payment else None
+        assert self.status is before or before not in {Status.REFUNDED, Status.VOIDED}
         if payment is not None and payment.status is Status.CHARGED:
             assert self.at_the_provider() in {"charged", "refunded"}
         if payment is not None and payment.status is Status.REFUNDED:
