@@ -4,6 +4,7 @@ A promise about an edge is exercised by a journey that makes one request at the 
 callee once: whatever else it needs is arranged before.
 """
 
+import time
 from collections import deque
 from collections.abc import Generator
 from random import Random
@@ -14,8 +15,12 @@ __all__ = [
     "ask_for_nothing",
     "browse",
     "buy",
+    "buy_and_regret",
     "buy_insistently",
+    "cancel",
+    "knock_with_a_forged_callback",
     "knock_with_a_wrong_token",
+    "knock_with_an_old_callback",
     "knock_without_a_token",
     "list_orders",
     "login",
@@ -40,7 +45,10 @@ PASSWORD = "correct horse battery staple"  # noqa: S105 - of users made up here
 CREATED = 201
 BOOK = {"sku": "book-1", "quantity": 1}
 PAYABLE = 60
-"""Orders arranged for `pay`: more than are paid in one scenario."""
+"""Orders arranged for `pay` and `cancel`: more than are paid or cancelled in one scenario."""
+CALLBACK = {"key": "none", "id": "none", "status": "charged"}
+SIGNED_LONG_AGO = "t=1700000000,v1=b401d426eade09f29a7fc4ae6b0a55687098266de766d425addd8e4a4d669e83"
+"""By the topology's own secret: what ``openssl dgst -sha256 -hmac`` makes of ``1700000000.`` and the body as sent."""
 
 
 def _field(answer: Response, name: str) -> str:
@@ -109,6 +117,19 @@ def _many_orders(random: Random) -> Generator[Request, Response, tuple[str, dequ
     return user_id, unpaid
 
 
+def _many_payments(random: Random) -> Generator[Request, Response, tuple[str, deque[str]]]:
+    user_id = yield from _registered(random)
+    paid = deque[str]()
+    for _ in range(PAYABLE):
+        paid.append((yield from _paid(user_id)))
+    return user_id, paid
+
+
+def _callback(signature: str) -> Request:
+    """The request that only the provider may make."""
+    return Request("gateway", "POST", "/api/payments/callback", json=CALLBACK, headers={"X-Signature": signature})
+
+
 @journey(arrange=_registered)
 def order(user_id: str, _: Random) -> Steps:
     """Place an order at orders itself, which asks users once and products once (clause 2.3)."""
@@ -175,6 +196,13 @@ def pay(owing: tuple[str, deque[str]], _: Random) -> Steps:
         unpaid.append(order_id)
 
 
+@journey(arrange=_many_payments)
+def cancel(owning: tuple[str, deque[str]], _: Random) -> Steps:
+    """Cancel a paid order at orders itself, which asks nobody."""
+    user_id, paid = owning
+    yield Request("orders", "POST", f"/orders/{paid.popleft()}/cancel", headers=_own(user_id))
+
+
 @journey(arrange=_one_payment)
 def pay_again(paid: tuple[str, str, str], _: Random) -> Steps:
     """Pay at payments itself what is paid already: it asks orders once, and nobody else."""
@@ -212,6 +240,18 @@ def knock_with_a_wrong_token(_: None, random: Random) -> Steps:
     yield Request("gateway", "GET", "/api/orders", headers=_bearer(f"{random.getrandbits(128):032x}"))
 
 
+@journey()
+def knock_with_a_forged_callback(_: None, random: Random) -> Steps:
+    """Tell the gateway of a charge without knowing the provider's secret."""
+    yield _callback(f"t={int(time.time())},v1={random.getrandbits(256):064x}")
+
+
+@journey()
+def knock_with_an_old_callback(_: None, __: Random) -> Steps:
+    """Tell the gateway what the provider told it long ago."""
+    yield _callback(SIGNED_LONG_AGO)
+
+
 @journey(arrange=_logged_in)
 def ask_for_nothing(user: tuple[str, str], _: Random) -> Steps:
     """Ask the gateway for what is not there."""
@@ -243,6 +283,16 @@ def buy_insistently(user: tuple[str, str], _: Random) -> Steps:
         )
         if paid.status == CREATED:
             return
+
+
+@journey(arrange=_logged_in)
+def buy_and_regret(user: tuple[str, str], _: Random) -> Steps:
+    """Order, pay and cancel through the gateway, whatever became of the payment."""
+    headers = _bearer(user[1])
+    answer = yield Request("gateway", "POST", "/api/orders", json={"items": [BOOK]}, headers=headers)
+    if order_id := _field(answer, "id"):
+        yield Request("gateway", "POST", "/api/payments", json={"order_id": order_id}, headers=headers)
+        yield Request("gateway", "POST", f"/api/orders/{order_id}/cancel", headers=headers)
 
 
 @journey(arrange=_logged_in)

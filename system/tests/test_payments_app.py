@@ -33,7 +33,7 @@ async def test_paying_charges_once_and_marks_the_order_paid(shop: Shop, alice: a
     assert (status, payment["status"], [payment["charge_id"]]) == (201, "charged", charges)
     assert (payment["order_id"], payment["amount"], payment["currency"]) == (order_id, 1990, "EUR")
     assert shop.orders.status(order_id) == "paid"
-    assert shop.orders.asked == ["GET", "PATCH"]
+    assert shop.orders.asked == ["GET", "POST"]
     async with alice.get(f"/payments/{order_id}") as answer:
         assert await answer.json() == payment
 

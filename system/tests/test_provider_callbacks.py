@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from pydantic import SecretStr
 
 from brownout_shop.database import Database
 from brownout_shop.discovery.registry import Instance
+from brownout_shop.provider.app import build
 from brownout_shop.provider.callbacks import Callbacks
 from brownout_shop.provider.store import METADATA, Charge, Ledger, Status
 from brownout_shop.resilience.client import Client
+from brownout_shop.settings import Settings, SettingsError
 from brownout_shop.signature import Signer
 
 SIGNER = Signer(b"a secret of thirty-two bytes, yes")
@@ -141,6 +144,14 @@ async def test_what_an_earlier_process_did_not_live_to_tell_is_told(
     await nothing_left(ledger)
     await callbacks.stop(5)
     assert merchant.taken == [("k1", "charged")]
+
+
+async def test_without_an_address_nobody_is_told_and_with_one_there_has_to_be_a_secret(client: Client) -> None:
+    own = {"cell": "c1", "instance": "provider-0", "listen": "127.0.0.1:0", "consul_url": "", "otlp_url": ""}
+    silent = Settings(**own, database_url=SecretStr("postgresql://postgres@127.0.0.1:1/x"))
+    assert build(silent, client).companions == ()
+    with pytest.raises(SettingsError, match="CALLBACK_SECRET"):
+        build(silent.model_copy(update={"callback": "127.0.0.1:1"}), client)
 
 
 async def test_what_was_never_charged_is_not_told(ledger: Ledger) -> None:

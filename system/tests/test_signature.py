@@ -1,7 +1,9 @@
 """Signatures of callbacks: the known answer was made by ``openssl dgst -sha256 -hmac``."""
 
 import pytest
+from pydantic import SecretStr
 
+from brownout_shop.settings import Settings, SettingsError
 from brownout_shop.signature import Signer
 
 SECRET = b"a secret of thirty-two bytes, yes"
@@ -53,3 +55,19 @@ def test_another_body_time_or_secret_is_not_what_was_signed() -> None:
 )
 def test_what_has_another_form_is_no_signature(signature: str) -> None:
     assert not signer().signed(BODY, signature)
+
+
+@pytest.mark.parametrize("secret", ["", "x" * 31])
+def test_a_secret_that_is_missing_or_short_is_refused_in_one_line(secret: str) -> None:
+    with pytest.raises(SettingsError, match=r"^environment: CALLBACK_SECRET: at least 32 bytes$"):
+        _ = settings(secret).callback_key
+
+
+def test_a_secret_of_32_bytes_is_enough() -> None:
+    assert settings("x" * 32).callback_key == b"x" * 32
+
+
+def settings(secret: str) -> Settings:
+    return Settings(
+        cell="c1", instance="x-0", listen="127.0.0.1:0", consul_url="", otlp_url="", callback_secret=SecretStr(secret)
+    )

@@ -43,9 +43,8 @@ async def order_of(client: Client, order_id: str, user_id: str) -> Order:
 
 async def mark_paid(client: Client, payment: Payment) -> None:
     """Tell orders that a charged payment's order is paid; told again it changes nothing."""
-    headers = {**JSON, "X-User-Id": payment.user_id}
     try:
-        await client.call("orders", "PATCH", f"/orders/{payment.order_id}", body=b'{"status": "paid"}', headers=headers)
+        await client.call("orders", "POST", f"/internal/orders/{payment.order_id}/paid")
     except CalleeRefusedError as error:
         if error.status != CONFLICT:
             raise
