@@ -9,7 +9,7 @@ OVER = "SELECT order_id FROM payments WHERE status IN ('refunded', 'voided')"
 
 @script(steady="buy", clause="2.4")
 def cancelled_while_paying() -> Story:
-    """The provider is not heard for 15 s while orders are paid and cancelled: their money goes back, and only theirs."""
+    """Nobody hears the provider while orders are paid and cancelled: all their money goes back, and no other."""
     silent = hold_all((black_hole("payments -> provider"), outage("provider -> gateway")), wait(15))
     hanging = hold(load("regretting", "buy-and-regret", rate=1), wait(3), silent, wait(2))
     over = select("over", "payments", OVER, until=answered("regretting", "id", to=CANCELLED), within_s=20)

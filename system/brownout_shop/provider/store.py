@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text, case, func, select, update
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, case, func, select, update
 from sqlalchemy.dialects.postgresql import TIMESTAMP, Insert, insert
 
 from brownout_shop.database import Database
@@ -33,6 +33,7 @@ _callbacks = Table(
     Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=func.now()),
     Column("told_at", TIMESTAMP(timezone=True)),
 )
+Index("callbacks_untold", _callbacks.c.created_at, postgresql_where=_callbacks.c.told_at.is_(None))
 _SEEN = ("id", "amount", "currency", "reference", "status")
 
 
