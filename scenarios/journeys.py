@@ -17,7 +17,7 @@ __all__ = [
     "buy",
     "buy_and_regret",
     "buy_insistently",
-    "cancel",
+    "cancel_paid",
     "knock_with_a_forged_callback",
     "knock_with_a_wrong_token",
     "knock_with_an_old_callback",
@@ -45,7 +45,7 @@ PASSWORD = "correct horse battery staple"  # noqa: S105 - of users made up here
 CREATED = 201
 BOOK = {"sku": "book-1", "quantity": 1}
 PAYABLE = 60
-"""Orders arranged for `pay` and `cancel`: more than are paid or cancelled in one scenario."""
+"""Orders arranged for `pay` and `cancel_paid`: more than are paid or cancelled in one scenario."""
 CALLBACK = {"key": "none", "id": "none", "status": "charged"}
 SIGNED_LONG_AGO = "t=1700000000,v1=b401d426eade09f29a7fc4ae6b0a55687098266de766d425addd8e4a4d669e83"
 """By the topology's own secret: what ``openssl dgst -sha256 -hmac`` makes of ``1700000000.`` and the body as sent."""
@@ -197,7 +197,7 @@ def pay(owing: tuple[str, deque[str]], _: Random) -> Steps:
 
 
 @journey(arrange=_many_payments)
-def cancel(owning: tuple[str, deque[str]], _: Random) -> Steps:
+def cancel_paid(owning: tuple[str, deque[str]], _: Random) -> Steps:
     """Cancel a paid order at orders itself, which asks nobody."""
     user_id, paid = owning
     yield Request("orders", "POST", f"/orders/{paid.popleft()}/cancel", headers=_own(user_id))

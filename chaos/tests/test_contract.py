@@ -1,6 +1,5 @@
 """Contracts: the repository's own is read whole, and every wrong one is refused in one line that names the key."""
 
-import json
 import re
 from pathlib import Path
 from random import Random
@@ -19,7 +18,6 @@ from brownout.promises.mild import MildTrouble
 from brownout.promises.promise import trials
 from brownout.promises.recovery import Recovery
 from brownout.topology import parse_topology, read_topology
-from brownout_shop.signature import Signer
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = ROOT / "scenarios" / "contract.toml"
@@ -324,16 +322,6 @@ def test_an_order_is_placed_by_a_user_registered_before() -> None:
 
 def test_the_limited_call_reads_the_registered_user() -> None:
     assert played("read-user", {"id": "u1"})[-1] == Request("users", "GET", "/users/u1")
-
-
-def test_the_old_callback_was_signed_with_the_topologys_secret() -> None:
-    (sent,) = read_journeys(CONTRACT)["knock-with-an-old-callback"].act(None, Random(7))  # noqa: S311 - unused
-    topology = read_topology(ROOT / "system" / "topology.toml")
-    secret = topology.services["payments"].env["CALLBACK_SECRET"]
-    assert secret == topology.services["provider"].env["CALLBACK_SECRET"]
-    assert Signer(secret.encode(), lambda: 1_700_000_000).signed(
-        json.dumps(sent.json).encode(), sent.headers["X-Signature"]
-    )
 
 
 def test_ones_own_data_is_read_with_the_token_of_a_login() -> None:
