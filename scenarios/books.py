@@ -26,7 +26,7 @@ def closed(buying: str) -> tuple[Step, ...]:
         select("notified", "notifications", NOTIFIED, until=arrived, within_s=5),
         select("orders", "orders", "SELECT id, amount FROM orders"),
         select("reserved", "products", "SELECT order_id FROM reservations WHERE state <> 'returned'"),
-        select("charges", "provider", "SELECT reference, amount FROM charges"),
+        select("charges", "provider", "SELECT reference, amount FROM charges WHERE status <> 'voided'"),
         select("closing stock", "products", STOCK),
     )
 

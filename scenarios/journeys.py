@@ -6,6 +6,7 @@ callee once: whatever else it needs is arranged before.
 
 import json
 from base64 import urlsafe_b64encode
+import time
 from collections import deque
 from collections.abc import Generator
 from random import Random
@@ -17,15 +18,19 @@ __all__ = [
     "ask_for_nothing",
     "browse",
     "buy",
+    "buy_and_regret",
     "buy_insistently",
     "buy_under_one_key",
     "cancel",
     "cancel_anothers_order",
+    "cancel_paid",
     "change_ones_mind",
     "deliver_before_shipping",
     "get_an_order_delivered",
     "guess_a_password",
+    "knock_with_a_forged_callback",
     "knock_with_a_wrong_token",
+    "knock_with_an_old_callback",
     "knock_with_an_unsigned_token",
     "knock_without_a_token",
     "list_orders",
@@ -61,7 +66,10 @@ BOOK = {"sku": "book-1", "quantity": 1}
 MUGS = {"sku": "mug-2", "quantity": 10}
 AS_ADMIN = {"X-User-Role": "admin"}
 PAYABLE = 60
-"""Orders arranged for `pay` and `cancel`: more than are paid or cancelled in one scenario."""
+"""Orders arranged for `pay`, `cancel` and `cancel_paid`: more than are paid or cancelled in one scenario."""
+CALLBACK = {"key": "none", "id": "none", "status": "charged"}
+SIGNED_LONG_AGO = "t=1700000000,v1=b401d426eade09f29a7fc4ae6b0a55687098266de766d425addd8e4a4d669e83"
+"""By the topology's own secret: what ``openssl dgst -sha256 -hmac`` makes of ``1700000000.`` and the body as sent."""
 
 
 def _field(answer: Response, name: str) -> str:
@@ -170,6 +178,19 @@ def _many_orders(random: Random) -> Generator[Request, Response, tuple[str, dequ
     return user_id, unpaid
 
 
+def _many_payments(random: Random) -> Generator[Request, Response, tuple[str, deque[str]]]:
+    user_id = yield from _registered(random)
+    paid = deque[str]()
+    for _ in range(PAYABLE):
+        paid.append((yield from _paid(user_id)))
+    return user_id, paid
+
+
+def _callback(signature: str) -> Request:
+    """The request that only the provider may make."""
+    return Request("gateway", "POST", "/api/payments/callback", json=CALLBACK, headers={"X-Signature": signature})
+
+
 @journey(arrange=_registered)
 def order(user_id: str, _: Random) -> Steps:
     """Place an order at orders itself, which asks users once and products once (clause 2.3)."""
@@ -234,6 +255,13 @@ def pay(owing: tuple[str, deque[str]], _: Random) -> Steps:
     answer = yield Request("payments", "POST", "/payments", json={"order_id": order_id}, headers=_own(user_id))
     if answer.status != CREATED:
         unpaid.append(order_id)
+
+
+@journey(arrange=_many_payments)
+def cancel_paid(owning: tuple[str, deque[str]], _: Random) -> Steps:
+    """Cancel a paid order at orders itself, which asks nobody."""
+    user_id, paid = owning
+    yield Request("orders", "POST", f"/orders/{paid.popleft()}/cancel", headers=_own(user_id))
 
 
 @journey(arrange=_one_payment)
@@ -310,6 +338,16 @@ def guess_a_password(user: tuple[str, str], random: Random) -> Steps:
     """Change one's password through the gateway without knowing the old one."""
     guess = {"old": f"{random.getrandbits(64):016x}", "new": PASSWORD}
     yield Request("gateway", "PUT", "/api/users/me/password", json=guess, headers=_bearer(user[1]))
+@journey()
+def knock_with_a_forged_callback(_: None, random: Random) -> Steps:
+    """Tell the gateway of a charge without knowing the provider's secret."""
+    yield _callback(f"t={int(time.time())},v1={random.getrandbits(256):064x}")
+
+
+@journey()
+def knock_with_an_old_callback(_: None, __: Random) -> Steps:
+    """Tell the gateway what the provider told it long ago."""
+    yield _callback(SIGNED_LONG_AGO)
 
 
 @journey(arrange=_logged_in)
@@ -343,6 +381,16 @@ def buy_insistently(user: tuple[str, str], _: Random) -> Steps:
         )
         if paid.status == CREATED:
             return
+
+
+@journey(arrange=_logged_in)
+def buy_and_regret(user: tuple[str, str], _: Random) -> Steps:
+    """Order, pay and cancel through the gateway, whatever became of the payment."""
+    headers = _bearer(user[1])
+    answer = yield Request("gateway", "POST", "/api/orders", json={"items": [BOOK]}, headers=headers)
+    if order_id := _field(answer, "id"):
+        yield Request("gateway", "POST", "/api/payments", json={"order_id": order_id}, headers=headers)
+        yield Request("gateway", "POST", f"/api/orders/{order_id}/cancel", headers=headers)
 
 
 @journey(arrange=_logged_in)

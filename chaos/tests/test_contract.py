@@ -88,7 +88,9 @@ def test_every_call_of_the_shop_has_a_breaker_and_every_edge_is_slowed_and_cut_a
     promises = read_contract(CONTRACT, topology, read_journeys(CONTRACT)).promises
     edges = {str(edge) for edge in topology.edges()}
     breakers = {each.edge for each in promises if isinstance(each, CircuitBreaker)}
-    assert breakers == {str(edge) for edge in topology.edges() if edge.service in topology.services}
+    calls = [edge for edge in topology.edges() if edge.service in topology.services]
+    # No request waits for the provider's callbacks: their breaker opens and closes, and nobody is there to see it.
+    assert breakers == {str(edge) for edge in calls if edge.caller != "provider"}
     assert {edge for each in promises if isinstance(each, MildTrouble) for edge in each.edges} == edges
     assert {case.edge for each in promises if isinstance(each, Isolation) for case in each.cases} == edges
     told = {each.edge for each in promises if isinstance(each, Events)}  # a producer is silent but for its events

@@ -9,6 +9,8 @@ from brownout_shop.resilience.balancer import Balance
 
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
+KEY_BYTES = 32
+
 
 class SettingsError(Exception):
     """The environment lacks a variable or has a wrong one; told in one line, without its value."""
@@ -34,6 +36,8 @@ class Settings(BaseSettings):
         balancer: how one of a callee's instances is chosen (clause 4.2).
         admin_email: whose the first admin is; without it there is none.
         admin_password: what it logs in with at first.
+        callback: ``host:port`` of the gateway, where the provider tells of its charges; empty: it tells nobody.
+        callback_secret: what it signs them with.
     """
 
     model_config = SettingsConfigDict(frozen=True)
@@ -53,6 +57,8 @@ class Settings(BaseSettings):
     balancer: Balance = "round-robin"
     admin_email: str = ""
     admin_password: SecretStr = SecretStr("")
+    callback: str = ""
+    callback_secret: SecretStr = SecretStr("")
 
     @property
     def host(self) -> str:
@@ -63,6 +69,18 @@ class Settings(BaseSettings):
     def port(self) -> int:
         """The port to bind."""
         return int(self.listen.rpartition(":")[2])
+
+    @property
+    def callback_key(self) -> bytes:
+        """The callback's secret, as long as the digest at least (RFC 2104).
+
+        Raises:
+            SettingsError: it is missing or shorter, and anybody could sign.
+        """
+        key = self.callback_secret.get_secret_value().encode()
+        if len(key) < KEY_BYTES:
+            raise SettingsError(f"environment: CALLBACK_SECRET: at least {KEY_BYTES} bytes")
+        return key
 
     def topic(self, name: str) -> str:
         """The name of a topic in this cell: all cells share a broker."""

@@ -41,6 +41,7 @@ class Backend:
             "user": request.headers.get("X-User-Id"),
             "role": request.headers.get("X-User-Role"),
             "key": request.headers.get("Idempotency-Key"),
+            "signature": request.headers.get("X-Signature"),
             "body": await request.text(),
         }
         return web.json_response(asked, status=409 if "taken" in request.path else 200)
@@ -82,6 +83,23 @@ async def asked(gateway: aiohttp.ClientSession, method: str, path: str, **more: 
 async def test_who_registers_or_logs_in_needs_no_token(gateway: aiohttp.ClientSession, path: str, behind: str) -> None:
     status, body = await asked(gateway, "POST", path, data=b"{}")
     assert (status, body["asked"], body["body"]) == (200, f"POST {behind}", "{}")
+
+
+async def test_the_providers_callback_needs_no_token_and_comes_through_as_it_was_signed(
+    gateway: aiohttp.ClientSession,
+) -> None:
+    callback = {"data": b'{ "key":1}', "headers": {"X-Signature": "t=1,v1=x", "Content-Type": "application/json"}}
+    status, body = await asked(gateway, "POST", "/api/payments/callback", **callback)
+    assert (status, body["asked"], body["user"]) == (200, "POST /callback", None)
+    assert (body["body"], body["signature"]) == ('{ "key":1}', "t=1,v1=x")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/api/payments/callback"), ("POST", "/api/payments"), ("POST", "/api/payments/callback/x")],
+)
+async def test_nothing_else_of_payments_is_open(gateway: aiohttp.ClientSession, method: str, path: str) -> None:
+    assert (await asked(gateway, method, path, headers={"X-Signature": "t=1,v1=x"}))[0] == 401
 
 
 @pytest.mark.parametrize("path", ["/api/users/me", "/api/orders", "/api/orders/1", "/api/users/x/y"])

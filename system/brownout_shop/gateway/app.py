@@ -6,6 +6,7 @@ from http import HTTPMethod
 
 from fastapi import APIRouter, Request, Response
 
+from brownout_shop import signature
 from brownout_shop.problems import Problem
 from brownout_shop.resilience.client import Answer, CalleeFailedError, CalleeRefusedError, Client
 from brownout_shop.service import Service
@@ -16,8 +17,12 @@ __all__ = ["build"]
 OWN_METHODS = [HTTPMethod.GET.value, HTTPMethod.PATCH.value]
 METHODS = [HTTPMethod.GET.value, HTTPMethod.POST.value]  # where an order stands is not for its buyer to say
 PROXIED = ("products", "orders", "payments")
-OPEN = {("POST", "/api/users"): "/users", ("POST", "/api/users/login"): "/login"}
-PASSED_ON = ("Content-Type", "Idempotency-Key")
+OPEN = {
+    ("POST", "/api/users"): ("users", "/users"),
+    ("POST", "/api/users/login"): ("users", "/login"),
+    ("POST", "/api/payments/callback"): ("payments", "/callback"),  # the provider's, who signs instead
+}
+PASSED_ON = ("Content-Type", "Idempotency-Key", signature.HEADER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,9 @@ def routes(client: Client) -> APIRouter:
 
     @router.post("/api/users")
     @router.post("/api/users/login")
+    @router.post("/api/payments/callback")
     async def without_token(request: Request) -> Response:
-        return await _proxied(client, request, "users", OPEN[request.method, request.url.path])
+        return await _proxied(client, request, *OPEN[request.method, request.url.path])
 
     @router.api_route("/api/users/{user_id}", methods=OWN_METHODS)
     @router.put("/api/users/{user_id}/password")
