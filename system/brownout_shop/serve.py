@@ -100,9 +100,10 @@ async def _live(name: Name, settings: Settings, tracing: Tracing) -> None:
 
 
 def _discovery(registry: Registry, settings: Settings) -> Callable[[str], Sequence[Instance]]:
-    """Return who finds instances: the registry, but for the provider, which is nobody's to register."""
-    provider = (Instance("provider", settings.provider),) if settings.provider else ()
-    return lambda name: provider if name == "provider" else registry.instances(name)
+    """Return who finds instances: the registry, but for those at plain addresses, who are nobody's to register."""
+    addresses = {"provider": settings.provider, "sms": settings.sms, "push": settings.push}
+    plain = {name: (Instance(name, address),) for name, address in addresses.items() if address}
+    return lambda name: plain.get(name) or registry.instances(name)
 
 
 def _signalled() -> asyncio.Event:

@@ -29,6 +29,10 @@ class Settings(BaseSettings):
         kafka: ``host:port`` of a broker; empty for a service without events.
         grpc_listen: ``host:port`` to bind for gRPC; empty for a service without it.
         provider: ``host:port`` of the payment provider.
+        smtp: ``host:port`` of the server that takes our e-mails; empty: they are kept, and not sent.
+        email_from: the address that they are from.
+        sms: ``host:port`` of the gateway for SMS; empty as for `smtp`.
+        push: ``host:port`` of the gateway for push messages; the same.
     """
 
     model_config = SettingsConfigDict(frozen=True)
@@ -45,6 +49,10 @@ class Settings(BaseSettings):
     kafka: str = ""
     grpc_listen: str = Field(default="", pattern=r"^([^:]+:\d+)?$")
     provider: str = ""
+    smtp: str = Field(default="", pattern=r"^([^:]+:\d+)?$")
+    email_from: str = Field(default="shop@example.org", pattern=r"^[^@\s]+@[^@\s]+$")
+    sms: str = ""
+    push: str = ""
 
     @property
     def host(self) -> str:
