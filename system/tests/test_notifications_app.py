@@ -17,7 +17,7 @@ from brownout_shop.middleware import Drain
 from brownout_shop.notifications.app import build, channels, routes
 from brownout_shop.notifications.channel import Mailbox
 from brownout_shop.notifications.dispatcher import Dispatcher
-from brownout_shop.notifications.domain import ChannelName, DeliveryReport, State
+from brownout_shop.notifications.domain import ChannelName, State
 from brownout_shop.notifications.message_gateway import MessageGateway
 from brownout_shop.notifications.notifier import Notifier
 from brownout_shop.notifications.smtp import Email

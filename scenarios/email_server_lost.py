@@ -1,0 +1,27 @@
+"""The server that takes the e-mails is away."""
+
+from brownout.scripts import Story, calls, script, select, wait
+
+TOLD = "POST /notifications"
+WAITING = "SELECT notification_id AS id, state, attempts FROM deliveries WHERE channel = 'email'"
+NOBODY = "127.0.0.1:1"
+ATTEMPTS = range(2, 10)
+"""In ten seconds or a few more, with pauses that double from a second."""
+
+
+@script(
+    steady="notify",
+    clause="2.5",
+    services=["users", "notifications"],
+    environment={"notifications": {"SMTP": NOBODY}},
+)
+def email_server_lost() -> Story:
+    """Nobody takes the e-mails: whoever tells a user something is served, and each is tried again, ever more rarely."""
+    seen = yield (calls("telling", "notify", count=5), wait(10), select("emails", "notifications", WAITING))
+    seen.none_failed("telling", within_s=1)
+    emails = {row["id"]: row for row in seen.rows("emails")}
+    for told in seen.acknowledged("id", TOLD):
+        assert told in emails, f"{told} was lost"
+        state, attempts = emails[told]["state"], emails[told]["attempts"]
+        assert state == "waiting", f"{told} is {state}, with nobody there to take it"
+        assert attempts in ATTEMPTS, f"{told} was tried {attempts} times in ten seconds"
