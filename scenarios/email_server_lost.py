@@ -1,12 +1,14 @@
 """The server that takes the e-mails is away."""
 
-from brownout.scripts import Story, calls, script, select, wait
+from brownout.scripts import Story, calls, hold, script, select, terminated, wait
 
 TOLD = "POST /notifications"
 WAITING = "SELECT notification_id AS id, state, attempts FROM deliveries WHERE channel = 'email'"
 NOBODY = "127.0.0.1:1"
 ATTEMPTS = range(2, 10)
-"""In ten seconds or a few more, with pauses that double from a second."""
+"""In ten seconds or some more, with pauses that double from a second."""
+YOUNG = 4
+"""After so many attempts the next one comes within 8 s."""
 
 
 @script(
@@ -16,12 +18,21 @@ ATTEMPTS = range(2, 10)
     environment={"notifications": {"SMTP": NOBODY}},
 )
 def email_server_lost() -> Story:
-    """Nobody takes the e-mails: whoever tells a user something is served, and each is tried again, ever more rarely."""
-    seen = yield (calls("telling", "notify", count=5), wait(10), select("emails", "notifications", WAITING))
+    """Nobody takes the e-mails: whoever tells a user something is served, and each is tried again, also after a restart."""
+    seen = yield (
+        calls("telling", "notify", count=5),
+        wait(6),
+        select("emails", "notifications", WAITING),
+        hold(terminated("notifications"), wait(5)),
+        wait(10),
+        select("later", "notifications", WAITING),
+    )
     seen.none_failed("telling", within_s=1)
-    emails = {row["id"]: row for row in seen.rows("emails")}
+    emails = {row["id"]: row["attempts"] for row in seen.rows("emails")}
+    later = {row["id"]: row for row in seen.rows("later")}
     for told in seen.acknowledged("id", TOLD):
         assert told in emails, f"{told} was lost"
-        state, attempts = emails[told]["state"], emails[told]["attempts"]
+        state, attempts = later[told]["state"], later[told]["attempts"]
         assert state == "waiting", f"{told} is {state}, with nobody there to take it"
-        assert attempts in ATTEMPTS, f"{told} was tried {attempts} times in ten seconds"
+        assert attempts in ATTEMPTS, f"{told} was tried {attempts} times"
+        assert emails[told] > YOUNG or attempts > emails[told], f"{told} was not tried again after the restart"

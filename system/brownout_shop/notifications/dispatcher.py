@@ -102,8 +102,10 @@ class Dispatcher:
             try:
                 await self._channel.send(delivery)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not hold up the others
-                log.warning("%s by %s was not sent: %r", delivery.notification_id, delivery.channel, error)
-                span.record_exception(error)
+                # What was said may name the receiver, and stays in the row.
+                kind = type(error).__name__
+                log.warning("%s by %s was not sent: %s", delivery.notification_id, delivery.channel, kind)
+                span.set_attribute("error.type", kind)
                 span.set_status(trace.StatusCode.ERROR)
                 return error
         return None

@@ -13,7 +13,7 @@ from brownout_shop.notifications.store import TAKEN_AT_ONCE
 __all__ = ["Email"]
 
 ANSWER_WITHIN_S = 5.0
-"""Of each of the seven answers: an attempt ends before its 60 s are over, also where a server drips them."""
+"""Of each answer: the seven of an attempt stay below the 60 s for which it is nobody else's."""
 FOR_GOOD = 500
 SUBJECT = "News of your order"
 
