@@ -18,7 +18,7 @@ YOUNG = 4
     environment={"notifications": {"SMTP": NOBODY}},
 )
 def email_server_lost() -> Story:
-    """Nobody takes the e-mails: whoever tells a user something is served, and each is tried again, also after a restart."""
+    """Nobody takes the e-mails: who tells a user something is served, and each is tried again, a restart or not."""
     seen = yield (
         calls("telling", "notify", count=5),
         wait(6),
