@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from brownout_shop.discovery.registry import Instance
+from brownout_shop.discovery.registry import Instance, Registration, Registry
 from brownout_shop.notifications.domain import ChannelName, Delivery, UndeliverableError
 from brownout_shop.notifications.message_gateway import MessageGateway
 from brownout_shop.resilience.client import CalleeFailedError, CalleeRefusedError, CallRefusedError, Client
+from brownout_shop.serve import _discovery
+from brownout_shop.settings import Settings
 
+SMS = "127.0.0.1:7"
 HELLO = Delivery("n1", ChannelName.SMS, "+4915112345678", "hello", 1, "")
 
 
@@ -74,3 +77,13 @@ async def test_a_gateway_that_fails_is_let_alone_by_the_breaker(sms: MessageGate
         with pytest.raises(error):
             await sms.send(HELLO)
     assert len(gateway.received) == 3
+
+
+def test_a_gateway_is_found_at_its_plain_address_and_a_service_in_the_registry_only() -> None:
+    settings = Settings(
+        cell="c1", instance="notifications-0", listen="127.0.0.1:0", consul_url="", otlp_url="", sms=SMS
+    )
+    registration = Registration("notifications", "notifications-0", "c1", "127.0.0.1", 0)
+    discover = _discovery(Registry("http://127.0.0.1:1", registration), settings)
+    assert [instance.address_for("notifications") for instance in discover("sms")] == [SMS]
+    assert (discover("push"), discover("users")) == ((), ())
