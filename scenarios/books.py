@@ -12,7 +12,10 @@ __all__ = ["OPENED", "balanced", "closed", "told"]
 
 ORDERED, PAID = "POST /api/orders", "POST /api/payments"
 ARRIVES_WITHIN_S = 20
-NOTIFIED = "SELECT substring(text from '[0-9a-f]{32}') AS order_id FROM notifications WHERE event_id IS NOT NULL"
+NOTIFIED = """
+SELECT substring(text from '[0-9a-f]{32}') AS order_id FROM notifications
+WHERE event_id IS NOT NULL AND text LIKE 'We have received%'
+"""  # a cancelled order is told of once more
 STOCK = "SELECT sku, stock + held + sold AS pieces FROM products ORDER BY sku"
 
 OPENED = (select("opening stock", "products", STOCK),)

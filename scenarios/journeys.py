@@ -54,6 +54,7 @@ __all__ = [
     "read_user",
     "reuse_a_key",
     "ship_ones_own_order",
+    "tell_as_preferred",
 ]
 
 Steps = Generator[Request, Response, None]
@@ -245,6 +246,14 @@ def read_user(user_id: str, _: Random) -> Steps:
 def notify(user_id: str, _: Random) -> Steps:
     """Send a notification at notifications itself, which asks users once by gRPC (clause 3.2)."""
     yield Request("notifications", "POST", "/notifications", json={"user_id": user_id, "text": "hello"})
+
+
+@journey(arrange=_registered)
+def tell_as_preferred(user_id: str, _: Random) -> Steps:
+    """Ask for SMS and push messages instead of e-mails at notifications itself, and be told something (clause 2.5)."""
+    wanted = {"email": False, "phone": "+4915112345678", "device": "a-device"}
+    yield Request("notifications", "PUT", f"/preferences/{user_id}", json=wanted)
+    yield Request("notifications", "POST", "/notifications", json={"user_id": user_id, "text": "as you like it"})
 
 
 @journey(arrange=_many_orders)

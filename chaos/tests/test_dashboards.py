@@ -215,6 +215,7 @@ async def test_a_query_has_numbers_and_the_labels_that_its_legend_names(seen: Se
         ("Outbox depth", {"service": "orders"}, 1),
         ("Events published and handled", {"service": "notifications"}, 0.5),
         ("Events skipped and steps repeated so far", {"service": "notifications"}, 1),
+        ("Deliveries by channel", {"channel": "email", "state": "sent"}, 0.5),
         ("Events skipped and steps repeated so far", {"service": "orders"}, 1),
     ],
 )

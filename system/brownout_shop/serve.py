@@ -104,8 +104,9 @@ async def _live(name: Name, settings: Settings, tracing: Tracing) -> None:
 
 
 def _discovery(registry: Registry, settings: Settings) -> Callable[[str], Sequence[Instance]]:
-    """Return who finds instances: the registry, but for the provider and its way back, which have plain addresses."""
-    addresses = {"provider": settings.provider, "gateway": settings.callback}
+    """Return who finds instances: the registry, but for those at plain addresses, who are nobody's to register."""
+    callback = {"gateway": settings.callback}
+    addresses = {"provider": settings.provider, "sms": settings.sms, "push": settings.push} | callback
     plain = {name: (Instance(name, address),) for name, address in addresses.items() if address}
     return lambda name: plain.get(name) or registry.instances(name)
 

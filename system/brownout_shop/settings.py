@@ -38,6 +38,10 @@ class Settings(BaseSettings):
         admin_password: what it logs in with at first.
         callback: ``host:port`` of the gateway, where the provider tells of its charges; empty: it tells nobody.
         callback_secret: what it signs them with.
+        smtp: ``host:port`` of the server that takes our e-mails; empty: they are kept, and not sent.
+        email_from: the address that they are from.
+        sms: ``host:port`` of the gateway for SMS; empty as for `smtp`.
+        push: ``host:port`` of the gateway for push messages; the same.
     """
 
     model_config = SettingsConfigDict(frozen=True)
@@ -59,6 +63,10 @@ class Settings(BaseSettings):
     admin_password: SecretStr = SecretStr("")
     callback: str = ""
     callback_secret: SecretStr = SecretStr("")
+    smtp: str = Field(default="", pattern=r"^([^:]+:\d+)?$")
+    email_from: str = Field(default="shop@example.org", pattern=r"^[^@\s]+@[^@\s]+$")
+    sms: str = ""
+    push: str = ""
 
     @property
     def host(self) -> str:

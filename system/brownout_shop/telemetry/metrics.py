@@ -6,6 +6,7 @@ __all__ = [
     "BREAKER_STATE",
     "BREAKER_TRANSITIONS",
     "CALLS",
+    "DELIVERY_ATTEMPTS",
     "DRAINING",
     "EVENTS_HANDLED",
     "EVENTS_PUBLISHED",
@@ -47,4 +48,9 @@ OUTBOX_DEPTH = Gauge("shop_outbox_depth", "Events that wait for the broker's ack
 EVENTS_PUBLISHED = Counter("shop_events_published", "Events that the broker acknowledged.", ["event"])
 EVENTS_HANDLED = Counter("shop_events_handled", "Events whose handler returned, repeated ones included.", ["event"])
 EVENTS_SKIPPED = Counter("shop_events_skipped", "Malformed events, which nobody will handle.", ["event"])
+DELIVERY_ATTEMPTS = Counter(
+    "shop_delivery_attempts",
+    "Attempts to deliver a notification, by channel and what it is then.",
+    ["channel", "state"],
+)
 WORKER_FAILURES = Counter("shop_worker_failures", "Steps that failed and were repeated, by worker.", ["worker"])
