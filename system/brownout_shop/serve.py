@@ -20,6 +20,7 @@ from brownout_shop.application import application
 from brownout_shop.discovery.configuration import Configuration
 from brownout_shop.discovery.registry import Instance, Registration, Registry
 from brownout_shop.middleware import Drain
+from brownout_shop.protocol import Protocol
 from brownout_shop.resilience.client import Client
 from brownout_shop.service import Companion, Service
 from brownout_shop.settings import Settings, SettingsError, read_settings
@@ -129,7 +130,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=Protocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -1,21 +1,31 @@
 """The gateway's routes: who may come in, and where each request goes (clause 6.1)."""
 
 import json
+from collections.abc import Awaitable, Callable
 from http import HTTPMethod
+from typing import Any, TypeAlias
 
 from fastapi import APIRouter, Request, Response
 
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import Answer, CalleeFailedError, CalleeRefusedError, Client
 from brownout_shop.service import Service
 from brownout_shop.settings import Settings
 
 __all__ = ["build"]
 
-OWN_METHODS = [HTTPMethod.GET.value, HTTPMethod.PATCH.value]
-METHODS = [HTTPMethod.GET.value, HTTPMethod.POST.value]  # where an order stands is not for its buyer to say
+OWN_METHODS = (HTTPMethod.GET, HTTPMethod.PATCH)
+METHODS = (HTTPMethod.GET, HTTPMethod.POST)  # where an order stands is not for its buyer to say
 PROXIED = ("products", "orders", "payments")
+PASSED_BACK: dict[int | str, dict[str, Any]] = {
+    201: {"description": "Created"},
+    **documented(401, 402, 403, 404, 405, 409, 429),
+}
+"""What those behind answer, and who may come in at all."""
 OPEN = {("POST", "/api/users"): "/users", ("POST", "/api/users/login"): "/login"}
+
+
+Handler: TypeAlias = Callable[..., Awaitable[Response]]
 
 
 def build(_settings: Settings, client: Client) -> Service:
@@ -27,12 +37,12 @@ def routes(client: Client) -> APIRouter:
     """Return the routes to the services behind `client`; what matches none is not found."""
     router = APIRouter()
 
-    @router.post("/api/users")
-    @router.post("/api/users/login")
+    @_at(router, "/api/users", HTTPMethod.POST)
+    @_at(router, "/api/users/login", HTTPMethod.POST)
     async def without_token(request: Request) -> Response:
-        return await _proxied(client, request, "users", OPEN[request.method, request.url.path])
+        return await _proxied(client, request, "users", OPEN[request.method, request.scope["path"]])
 
-    @router.api_route("/api/users/{user_id}", methods=OWN_METHODS)
+    @_at(router, "/api/users/{user_id}", *OWN_METHODS)
     async def users(request: Request, user_id: str) -> Response:
         own_id = await _validated(client, request)
         if user_id not in ("me", own_id):
@@ -42,7 +52,7 @@ def routes(client: Client) -> APIRouter:
     for callee in PROXIED:
         _proxy(router, client, callee)
 
-    @router.api_route("/api/users/{_:path}", methods=METHODS)
+    @_at(router, "/api/users/{_:path}", *METHODS, documented=False)
     async def nothing(request: Request) -> Response:
         await _validated(client, request)
         raise Problem(404, "not-found", "no such path")
@@ -50,11 +60,34 @@ def routes(client: Client) -> APIRouter:
     return router
 
 
+def _at(router: APIRouter, path: str, *methods: str, documented: bool = True) -> Callable[[Handler], Handler]:
+    """Return what adds a handler under a path, each method as an operation of its own, as OpenAPI tells them."""
+
+    def added(handler: Handler) -> Handler:
+        for method in methods:
+            told: dict[str, Any] = {}
+            if path.endswith("{rest:path}"):
+                told["parameters"] = [{"name": "rest", "in": "path", "required": True, "schema": {"type": "string"}}]
+            if method != HTTPMethod.GET:
+                told["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
+            router.add_api_route(
+                path,
+                handler,
+                methods=[method],
+                responses=PASSED_BACK,
+                openapi_extra=told,
+                include_in_schema=documented,
+            )
+        return handler
+
+    return added
+
+
 def _proxy(router: APIRouter, client: Client, callee: str) -> None:
     """Add the routes that a user with a valid token is passed through."""
 
-    @router.api_route(f"/api/{callee}", methods=METHODS)
-    @router.api_route(f"/api/{callee}/{{_:path}}", methods=METHODS)
+    @_at(router, f"/api/{callee}", *METHODS)
+    @_at(router, f"/api/{callee}/{{rest:path}}", *METHODS)
     async def proxied(request: Request) -> Response:
         own_id = await _validated(client, request)
         return await _proxied(client, request, callee, _behind(request), own_id)
@@ -85,8 +118,8 @@ async def _proxied(client: Client, request: Request, callee: str, path: str, use
     headers = {"X-User-Id": user_id} if user_id else {}
     if "Content-Type" in request.headers:
         headers["Content-Type"] = request.headers["Content-Type"]
-    if request.url.query:
-        path = f"{path}?{request.url.query}"
+    if query := request.scope["query_string"].decode("latin-1"):
+        path = f"{path}?{query}"
     body = await request.body()
     try:
         answer = await client.call(callee, request.method, path, body=body or None, headers=headers)
@@ -96,7 +129,7 @@ async def _proxied(client: Client, request: Request, callee: str, path: str, use
 
 
 def _passed_back(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, media_type=answer.content_type)
+    return Response(answer.body, answer.status, answer.headers, answer.content_type)
 
 
 def _behind(request: Request) -> str:
@@ -106,7 +139,7 @@ def _behind(request: Request) -> str:
         Problem: 404 for dots, which would lead out of the callee's part.
     """
     path: str = request.scope["raw_path"].decode("ascii")
-    if any(part in (".", "..") for part in request.url.path.split("/")):
+    if any(part in (".", "..") for part in request.scope["path"].split("/")):
         raise Problem(404, "not-found", "no such path")
     return path.removeprefix("/api")
 

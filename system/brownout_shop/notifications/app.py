@@ -6,13 +6,14 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer
 from brownout_shop.notifications.channel import Mailbox
 from brownout_shop.notifications.domain import InvalidNotificationError, checked_text
 from brownout_shop.notifications.notifier import Notifier
 from brownout_shop.notifications.store import METADATA, NotificationStore
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import Client
 from brownout_shop.service import Service
 from brownout_shop.settings import Settings
@@ -39,13 +40,13 @@ def build(settings: Settings, client: Client) -> Service:
 
 def routes(store: NotificationStore, notifier: Notifier) -> APIRouter:
     """Return the routes over a store of notifications; only telling a user something calls another service."""
-    router = APIRouter()
+    router = Router()
 
     @router.get("/notifications")
     async def list_notifications(user_id: str) -> list[dict[str, Any]]:
         return [asdict(notification) for notification in await store.of_user(user_id)]
 
-    @router.post("/notifications", status_code=201)
+    @router.post("/notifications", status_code=201, responses=documented(429))
     async def notify(new: NewNotification) -> dict[str, Any]:
         try:
             text = checked_text(new.text)

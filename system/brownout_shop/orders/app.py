@@ -7,14 +7,15 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header
 from opentelemetry import trace
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database, NotExecutedError
 from brownout_shop.events import Relay
-from brownout_shop.orders.domain import InvalidOrderError, Order, Status, Wanted, before, check, new_order
+from brownout_shop.orders.domain import ITEMS, InvalidOrderError, Order, Status, Wanted, before, check, new_order
 from brownout_shop.orders.reservation import Reservation, give_back, reserve
 from brownout_shop.orders.store import METADATA, OUTBOX, OrderStore
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import CalleeFailedError, CalleeRefusedError, Client
 from brownout_shop.service import Service
 from brownout_shop.settings import Settings
@@ -27,7 +28,7 @@ tracer = trace.get_tracer("order-service")
 class NewOrder(BaseModel):
     """What is ordered; prices and currency are the catalogue's, whatever the buyer names besides."""
 
-    items: list[Wanted]
+    items: Annotated[list[Wanted], Field(max_length=ITEMS)]
 
 
 class NewStatus(BaseModel):
@@ -55,9 +56,9 @@ UserId = Annotated[str, Depends(_user_of)]
 
 def routes(orders: OrderStore, client: Client) -> APIRouter:
     """Return the routes over a store of orders; only creating one calls other services, each once."""
-    router = APIRouter()
+    router = Router()
 
-    @router.post("/orders", status_code=201)
+    @router.post("/orders", status_code=201, responses=documented(401, 409, 429))
     async def create_order(new: NewOrder, user_id: UserId) -> dict[str, Any]:
         with tracer.start_as_current_span("CreateOrder"):
             _check(new.items)
@@ -68,19 +69,19 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
                 reservation = await reserve(client, order_id, new.items)
             return asdict(await _saved(orders, client, _priced(order_id, user_id, reservation)))
 
-    @router.get("/orders")
+    @router.get("/orders", responses=documented(401))
     async def list_orders(user_id: UserId) -> list[dict[str, Any]]:
         return [asdict(order) for order in await orders.of_user(user_id)]
 
-    @router.get("/orders/{order_id}")
+    @router.get("/orders/{order_id}", responses=documented(401, 404))
     async def get_order(order_id: str, user_id: UserId) -> dict[str, Any]:
         return asdict(await _found(orders, order_id, user_id))
 
-    @router.patch("/orders/{order_id}")
+    @router.patch("/orders/{order_id}", responses=documented(401, 404, 409))
     async def update_order_status(order_id: str, new: NewStatus, user_id: UserId) -> dict[str, Any]:
         return asdict(await _moved(orders, order_id, user_id, new.status))
 
-    @router.post("/orders/{order_id}/cancel")
+    @router.post("/orders/{order_id}/cancel", responses=documented(401, 404, 409))
     async def cancel_order(order_id: str, user_id: UserId) -> dict[str, Any]:
         return asdict(await _moved(orders, order_id, user_id, Status.CANCELLED))
 

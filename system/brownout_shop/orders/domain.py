@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["InvalidOrderError", "Item", "Order", "Status", "Wanted", "before", "check", "new_order"]
+__all__ = ["ITEMS", "InvalidOrderError", "Item", "Order", "Status", "Wanted", "before", "check", "new_order"]
 
 CURRENCY = re.compile(r"[A-Z]{3}")
 SKU_LENGTH = 100

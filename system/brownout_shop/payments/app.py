@@ -13,10 +13,11 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel, StringConstraints, ValidationError
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database
 from brownout_shop.payments.domain import Payment, Standing, Status, is_final, standing
 from brownout_shop.payments.store import METADATA, PaymentStore
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import Answer, CalleeFailedError, CalleeRefusedError, Client
 from brownout_shop.service import Service
 from brownout_shop.settings import Settings
@@ -72,9 +73,9 @@ UserId = Annotated[str, Depends(_user_of)]
 
 def routes(payments: PaymentStore, client: Client) -> APIRouter:
     """Return the routes over a store of payments; `client` calls orders and the provider."""
-    router = APIRouter()
+    router = Router()
 
-    @router.post("/payments", status_code=201)
+    @router.post("/payments", status_code=201, responses=documented(401, 402, 404, 409))
     async def pay(new: NewPayment, user_id: UserId) -> dict[str, Any]:
         order = await _order(client, new.order_id, user_id)
         if standing(order.status) is not Standing.DUE:
@@ -88,7 +89,7 @@ def routes(payments: PaymentStore, client: Client) -> APIRouter:
         await _mark_paid(client, payment)
         return asdict(payment)
 
-    @router.get("/payments/{order_id}")
+    @router.get("/payments/{order_id}", responses=documented(401, 404))
     async def get_payment(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
         payment = await payments.of_order(order_id, user_id)
         if payment is None:

@@ -9,7 +9,7 @@ from typing import Self
 import aiohttp
 
 from brownout_shop.discovery.registry import Instance
-from brownout_shop.problems import word_of
+from brownout_shop.problems import RETRY_AFTER, word_of
 from brownout_shop.resilience import deadline
 from brownout_shop.resilience.calls import Calls
 from brownout_shop.resilience.errors import (
@@ -116,7 +116,8 @@ class Client:
             async with self._session.request(
                 request.method, request.url, data=request.body, headers=headers, timeout=timeout
             ) as response:
-                answer = Answer(response.status, await response.read(), response.content_type)
+                retry_after = response.headers.get(RETRY_AFTER, "")
+                answer = Answer(response.status, await response.read(), response.content_type, retry_after)
         except TimeoutError as error:
             raise CalleeTimedOutError(callee) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -129,8 +130,8 @@ def _judged(callee: str, answer: Answer) -> Answer:
         return answer
     if 400 <= answer.status < 500:  # noqa: PLR2004 - same
         raise CalleeRefusedError(callee, answer)
-    if answer.status == 503 and (word := word_of(answer.body)) in LACKING:  # noqa: PLR2004 - same
-        raise CalleeLackingError(callee, word)
+    if answer.status == 503 and word_of(answer.body) in LACKING:  # noqa: PLR2004 - same
+        raise CalleeLackingError(callee, answer)
     if answer.status == 504:  # noqa: PLR2004 - same
         raise CalleeTimedOutError(callee)
     raise CalleeFailedError(callee, f"status {answer.status}")

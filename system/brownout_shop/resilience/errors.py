@@ -9,10 +9,11 @@ CallError
 └── CalleeFailedError      502  any other status, a broken answer, none at all
 """
 
+import math
 from dataclasses import dataclass
 
-from brownout_shop.problems import Problem, word_of
-from brownout_shop.resilience.breaker import DOCUMENTED, BreakerOpenError, OpenError
+from brownout_shop.problems import RETRY_AFTER, Problem, word_of
+from brownout_shop.resilience.breaker import BreakerOpenError, OpenError
 
 __all__ = [
     "LACKING",
@@ -33,11 +34,21 @@ LACKING = ("breaker-open", "no-instance", "overloaded")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A callee's answer, read to its end."""
+    """A callee's answer, read to its end.
+
+    Args:
+        retry_after: when the callee wants to be asked again, in seconds; empty if it does not say.
+    """
 
     status: int
     body: bytes
     content_type: str
+    retry_after: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What of the answer's headers is for whoever gets it in the end."""
+        return {RETRY_AFTER: self.retry_after} if self.retry_after.isdecimal() else {}
 
 
 class CallError(Problem):
@@ -52,17 +63,17 @@ class NoInstanceKnownError(CallError):
     outcome = "no-instance"
 
     def __init__(self, callee: str) -> None:
-        super().__init__(503, "no-instance", f"{callee}: no service available", {"Retry-After": "10"})
+        super().__init__(503, "no-instance", f"{callee}: no service available")
 
 
 class CallRefusedError(CallError):
-    """Our own breaker refused the call; nothing was sent."""
+    """Our own breaker refused the call; nothing was sent. It says for how many seconds the breaker stays open."""
 
     outcome = "breaker-open"
 
     def __init__(self, error: BreakerOpenError) -> None:
-        wait_s = DOCUMENTED.timeout_ns // 10**9 if isinstance(error, OpenError) else 1
-        super().__init__(503, "breaker-open", str(error), {"Retry-After": str(wait_s)})
+        wait_s = math.ceil(error.left_ns / 1e9) if isinstance(error, OpenError) else 1
+        super().__init__(503, "breaker-open", str(error), {RETRY_AFTER: str(max(1, wait_s))})
 
 
 class CalleeRefusedError(CallError):
@@ -71,17 +82,18 @@ class CalleeRefusedError(CallError):
     outcome = "refused"
 
     def __init__(self, callee: str, answer: Answer) -> None:
-        super().__init__(answer.status, word_of(answer.body) or "invalid", f"{callee} refused the request")
+        detail = f"{callee} refused the request"
+        super().__init__(answer.status, word_of(answer.body) or "invalid", detail, answer.headers)
         self.answer = answer
 
 
 class CalleeLackingError(CallError):
-    """The callee is well, but lacks a service of its own."""
+    """The callee is well, but lacks a service of its own; when to come again is for the callee to say."""
 
     outcome = "lacking"
 
-    def __init__(self, callee: str, word: str) -> None:
-        super().__init__(503, word, f"{callee} cannot serve the request now", {"Retry-After": "10"})
+    def __init__(self, callee: str, answer: Answer) -> None:
+        super().__init__(503, word_of(answer.body), f"{callee} cannot serve the request now", answer.headers)
 
 
 class CalleeTimedOutError(CallError):

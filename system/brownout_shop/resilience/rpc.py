@@ -12,7 +12,7 @@ from grpc import StatusCode
 from opentelemetry import propagate, trace
 
 from brownout_shop.discovery.registry import Instance
-from brownout_shop.problems import Problem
+from brownout_shop.problems import RETRY_AFTER, Problem
 from brownout_shop.resilience.calls import Call, Calls
 from brownout_shop.resilience.channels import Channels, Line, NotConnectedError
 from brownout_shop.resilience.errors import (
@@ -123,10 +123,16 @@ def _judged(callee: str, error: grpc.aio.AioRpcError) -> CallError:
     trailing: Any = error.trailing_metadata() or {}  # a mapping, whatever its stub says
     word = str(trailing.get(WORD, ""))
     if code in REFUSALS:
-        refusal = Problem(REFUSALS[code], word or "invalid", detail).response()
-        return CalleeRefusedError(callee, Answer(refusal.status_code, bytes(refusal.body), str(refusal.media_type)))
+        return CalleeRefusedError(callee, _answer(Problem(REFUSALS[code], word or "invalid", detail), trailing))
     if code is StatusCode.UNAVAILABLE and word in LACKING:
-        return CalleeLackingError(callee, word)
+        return CalleeLackingError(callee, _answer(Problem(503, word, detail), trailing))
     if code is StatusCode.DEADLINE_EXCEEDED:
         return CalleeTimedOutError(callee)
     return CalleeFailedError(callee, f"{code.name}: {detail}")
+
+
+def _answer(problem: Problem, trailing: Any) -> Answer:
+    """Return what the callee would have answered over HTTP."""
+    response = problem.response()
+    retry_after = str(trailing.get(RETRY_AFTER.lower(), ""))
+    return Answer(response.status_code, bytes(response.body), str(response.media_type), retry_after)

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 from opentelemetry import propagate, trace
 
-from brownout_shop.problems import Problem
+from brownout_shop.problems import RETRY_AFTER, Problem
 from brownout_shop.resilience import deadline
 from brownout_shop.rpc.method import Method
 from brownout_shop.rpc.status import WORD, code_of
@@ -87,7 +87,7 @@ def _served(method: Method[Any, Any], handler: Handler) -> MethodHandler:
                 observed.code = grpc.StatusCode.OK
                 return answer
             observed.code = code_of(refusal)
-            return await context.abort(observed.code, refusal.detail, ((WORD, refusal.word),))
+            return await context.abort(observed.code, refusal.detail, _trailing(refusal))
 
     return grpc.unary_unary_rpc_method_handler(
         answered,
@@ -129,6 +129,12 @@ def _observed(method: Method[Any, Any], context: Context) -> Iterator[_Observed]
                 span.set_status(trace.StatusCode.ERROR)
             took_s, status = time.perf_counter() - began, observed.code.name if observed.code else "cut"
             metrics.REQUESTS.labels("gRPC", method.path, status).observe(took_s)
+
+
+def _trailing(refusal: Problem) -> tuple[tuple[str, str], ...]:
+    """Return what a problem says besides its code and detail: its word, and when to come again."""
+    wait = refusal.headers.get(RETRY_AFTER)
+    return (WORD, refusal.word), *([(RETRY_AFTER.lower(), wait)] if wait else ())
 
 
 def _time_left_ms(context: Context) -> str | None:

@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import Client
 from brownout_shop.resilience.limiter import Limiter
 from brownout_shop.rpc.server import Server
@@ -84,21 +85,21 @@ def limit(limiter: Limiter, rps: str) -> None:
 
 def routes(accounts: Accounts, users: UserStore, passwords: Passwords, tokens: Tokens) -> APIRouter:
     """Return the routes; who logs in or brings a token is looked up without the limit of GetUser."""
-    router = APIRouter()
+    router = Router()
 
-    @router.post("/users", status_code=201)
+    @router.post("/users", status_code=201, responses=documented(409))
     async def create_user(new: NewUser) -> dict[str, str]:
         return asdict(await accounts.create(new.name, new.email, new.password))
 
-    @router.get("/users/{user_id}")
+    @router.get("/users/{user_id}", responses=documented(404, 429))
     async def get_user(user_id: str) -> dict[str, str]:
         return asdict(await accounts.get(user_id))
 
-    @router.patch("/users/{user_id}")
+    @router.patch("/users/{user_id}", responses=documented(404, 409))
     async def update_user(user_id: str, changes: Changes) -> dict[str, str]:
         return asdict(await accounts.change(user_id, name=changes.name, email=changes.email))
 
-    @router.post("/login")
+    @router.post("/login", responses=documented(401))
     async def login(known: Login) -> dict[str, Any]:
         found = await users.credentials(known.email.strip().lower())
         if found is None or not await passwords.match(found[1], known.password):
@@ -106,7 +107,7 @@ def routes(accounts: Accounts, users: UserStore, passwords: Passwords, tokens: T
         token, expires_at = tokens.issue(found[0])
         return {"token": token, "expires_at": expires_at}
 
-    @router.post("/tokens/validate")
+    @router.post("/tokens/validate", responses=documented(401))
     async def validate_token(given: Token) -> dict[str, str]:
         user_id = tokens.user_id(given.token)
         user = await users.get(user_id) if user_id else None
