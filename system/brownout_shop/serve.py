@@ -56,7 +56,7 @@ def run(name: Name) -> int:
     """
     try:
         settings = read_settings()
-        log_as_json(service=name, cell=settings.cell, instance=settings.instance)
+        log_as_json(service=name, cell=settings.cell, instance=settings.instance, secrets=settings.secrets)
         tracing = Tracing(service=name, instance=settings.instance, cell=settings.cell, otlp_url=settings.otlp_url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_live(name, settings, tracing))

@@ -134,4 +134,4 @@ async def test_health_and_metrics_are_served(gateway: aiohttp.ClientSession) -> 
     await asked(gateway, "GET", "/api/orders", headers=ALICE)
     assert (await asked(gateway, "GET", "/health"))[1]["status"] == "UP"
     async with gateway.get("/metrics") as answer:
-        assert 'route="/api/orders",status="200"' in await answer.text()
+        assert 'http_response_status_code="200",http_route="/api/orders"' in await answer.text()

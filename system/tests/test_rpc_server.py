@@ -59,8 +59,8 @@ def of_kind(spans: InMemorySpanExporter, kind: SpanKind) -> ReadableSpan:
 
 
 def counted(status: str) -> float:
-    labels = {"method": "gRPC", "route": "/user.UserService/GetUser", "status": status}
-    return REGISTRY.get_sample_value("shop_request_duration_seconds_count", labels) or 0
+    labels = {"rpc_method": "user.UserService/GetUser", "rpc_response_status_code": status}
+    return REGISTRY.get_sample_value("rpc_server_call_duration_seconds_count", labels) or 0
 
 
 async def test_the_servers_span_hangs_under_the_clients(client: RpcClient, spans: InMemorySpanExporter) -> None:
@@ -86,11 +86,11 @@ async def test_a_refusal_is_counted_by_its_code_and_is_no_error_of_the_servers(
         assert span.attributes["rpc.grpc.status_code"] == 5
 
 
-async def test_a_call_is_counted_under_the_port_that_is_called(client: RpcClient) -> None:
-    labels = {"callee": "users:grpc", "outcome": "ok"}
-    before = REGISTRY.get_sample_value("shop_call_duration_seconds_count", labels) or 0
+async def test_a_call_is_counted_and_its_breaker_is_that_of_the_port_that_is_called(client: RpcClient) -> None:
+    labels = {"rpc_method": "user.UserService/GetUser", "server_address": "users", "error_type": ""}
+    before = REGISTRY.get_sample_value("rpc_client_call_duration_seconds_count", labels) or 0
     await client.call("users", GET_USER, GetUserRequest(id="u1"))
-    assert REGISTRY.get_sample_value("shop_call_duration_seconds_count", labels) == before + 1
+    assert REGISTRY.get_sample_value("rpc_client_call_duration_seconds_count", labels) == before + 1
     assert REGISTRY.get_sample_value("shop_breaker_state", {"callee": "users:grpc"}) == 0
 
 

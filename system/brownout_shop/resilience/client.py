@@ -104,7 +104,7 @@ class Client:
         Raises:
             CallError: see the tree in `errors`.
         """
-        with self._calls.begun(callee) as call:
+        with self._calls.begun(callee, method) as call:
             url = f"http://{call.instance.address_for(self._caller)}{path}"
             return await self._send(callee, _Request(method, url, body, headers or {}), call.within_s)
 

@@ -26,6 +26,7 @@ from brownout_shop.resilience.errors import (
 )
 from brownout_shop.rpc.method import Method
 from brownout_shop.rpc.status import REFUSALS, WORD
+from brownout_shop.telemetry import metrics
 
 __all__ = ["RpcClient"]
 
@@ -57,7 +58,7 @@ class RpcClient:
     ) -> None:
         self._caller = caller
         self._channels = Channels()
-        self._calls = Calls(discover, port=PORT, clock=clock, on_open=self._channels.hang_up)
+        self._calls = Calls(discover, port=PORT, metric=metrics.RPC_CALLS, clock=clock, on_open=self._channels.hang_up)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -74,7 +75,7 @@ class RpcClient:
         Raises:
             CallError: see the tree in `errors`.
         """
-        with self._calls.begun(callee) as call, _traced(method):
+        with self._calls.begun(callee, method.path[1:]) as call, _traced(method):
             ends_at = time.monotonic() + call.within_s
             with await self._connected(callee, call) as channel:
                 return await _sent(channel, callee, method, request, ends_at - time.monotonic())

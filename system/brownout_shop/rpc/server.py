@@ -110,7 +110,7 @@ def _observed(method: Method[Any, Any], context: Context) -> Iterator[_Observed]
     sent = propagate.extract(dict(context.invocation_metadata() or ()))
     attributes = {"rpc.system": "grpc", "rpc.service": method.service, "rpc.method": method.name}
     with (
-        metrics.IN_FLIGHT.track_inprogress(),
+        metrics.IN_FLIGHT.labels("POST").track_inprogress(),
         tracer.start_as_current_span(
             method.path[1:],
             sent,
@@ -127,8 +127,7 @@ def _observed(method: Method[Any, Any], context: Context) -> Iterator[_Observed]
             span.set_attribute("rpc.grpc.status_code", code.value[0])
             if code in OUR_FAULT:
                 span.set_status(trace.StatusCode.ERROR)
-            took_s, status = time.perf_counter() - began, observed.code.name if observed.code else "cut"
-            metrics.REQUESTS.labels("gRPC", method.path, status).observe(took_s)
+            metrics.RPC_REQUESTS.labels(method.path[1:], code.name).observe(time.perf_counter() - began)
 
 
 def _trailing(refusal: Problem) -> tuple[tuple[str, str], ...]:
