@@ -22,8 +22,10 @@ PASSED_BACK: dict[int | str, dict[str, Any]] = {
     **documented(401, 402, 403, 404, 405, 409, 429),
 }
 """What those behind answer, and who may come in at all."""
+REST = {"name": "rest", "in": "path", "required": True, "schema": {"type": "string"}}
+ANY_BODY = {"content": {"application/json": {"schema": {"type": "object"}}}}
+"""What is passed on is for those behind to judge."""
 OPEN = {("POST", "/api/users"): "/users", ("POST", "/api/users/login"): "/login"}
-
 
 Handler: TypeAlias = Callable[..., Awaitable[Response]]
 
@@ -52,7 +54,7 @@ def routes(client: Client) -> APIRouter:
     for callee in PROXIED:
         _proxy(router, client, callee)
 
-    @_at(router, "/api/users/{_:path}", *METHODS, documented=False)
+    @_at(router, "/api/users/{_:path}", *METHODS, shown=False)
     async def nothing(request: Request) -> Response:
         await _validated(client, request)
         raise Problem(404, "not-found", "no such path")
@@ -60,23 +62,16 @@ def routes(client: Client) -> APIRouter:
     return router
 
 
-def _at(router: APIRouter, path: str, *methods: str, documented: bool = True) -> Callable[[Handler], Handler]:
-    """Return what adds a handler under a path, each method as an operation of its own, as OpenAPI tells them."""
+def _at(router: APIRouter, path: str, *methods: str, shown: bool = True) -> Callable[[Handler], Handler]:
+    """Return what adds a handler under a path: each method is an operation of its own, as OpenAPI has them."""
 
     def added(handler: Handler) -> Handler:
         for method in methods:
-            told: dict[str, Any] = {}
-            if path.endswith("{rest:path}"):
-                told["parameters"] = [{"name": "rest", "in": "path", "required": True, "schema": {"type": "string"}}]
+            told: dict[str, Any] = {"parameters": [REST]} if path.endswith("{rest:path}") else {}
             if method != HTTPMethod.GET:
-                told["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
+                told["requestBody"] = ANY_BODY
             router.add_api_route(
-                path,
-                handler,
-                methods=[method],
-                responses=PASSED_BACK,
-                openapi_extra=told,
-                include_in_schema=documented,
+                path, handler, methods=[method], responses=PASSED_BACK, openapi_extra=told, include_in_schema=shown
             )
         return handler
 

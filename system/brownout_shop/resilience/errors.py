@@ -10,6 +10,7 @@ CallError
 """
 
 import math
+import re
 from dataclasses import dataclass
 
 from brownout_shop.problems import RETRY_AFTER, Problem, word_of
@@ -27,6 +28,9 @@ __all__ = [
     "NoInstanceKnownError",
     "callee_is_well",
 ]
+
+SECONDS = re.compile("[0-9]{1,9}")
+"""What a Retry-After says that is no date (RFC 9110)."""
 
 LACKING = ("breaker-open", "no-instance", "overloaded")
 """The words of a 503 that says nothing against the callee."""
@@ -48,7 +52,7 @@ class Answer:
     @property
     def headers(self) -> dict[str, str]:
         """What of the answer's headers is for whoever gets it in the end."""
-        return {RETRY_AFTER: self.retry_after} if self.retry_after.isdecimal() else {}
+        return {RETRY_AFTER: self.retry_after} if SECONDS.fullmatch(self.retry_after) else {}
 
 
 class CallError(Problem):
