@@ -27,7 +27,7 @@ def application(name: str, service: Service, health: Health, drain: Drain) -> Fa
         health: what /health asks.
         drain: whether the service is on its way out.
     """
-    app = FastAPI(title=name, docs_url=None, redoc_url=None)
+    app = FastAPI(title=name, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(Limits)
     app.add_middleware(Surroundings, drain=drain)
     answer_problems(app)

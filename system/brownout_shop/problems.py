@@ -3,13 +3,14 @@
 import json
 import logging
 from collections.abc import Mapping
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 __all__ = ["MEDIA_TYPE", "RETRY_AFTER", "URN", "Problem", "answer_problems", "documented", "word_of"]
 
@@ -90,10 +91,12 @@ def answer_problems(app: FastAPI) -> None:
         return problem.response()
 
     @app.exception_handler(HTTPException)
-    async def frameworks(_: Request, error: HTTPException) -> Response:
+    async def frameworks(request: Request, error: HTTPException) -> Response:
         if error.status_code == HTTPStatus.BAD_REQUEST:
             # FastAPI's, for JSON that the parser gave up on: too deep, no Unicode, a number of too many digits.
             return Problem(422, "invalid", "body: cannot be read").response()
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            error.headers = {"Allow": ", ".join(_allowed(request))}
         word = _WORDS.get(error.status_code, "invalid")
         return Problem(error.status_code, word, str(error.detail), error.headers).response()
 
@@ -107,3 +110,14 @@ def answer_problems(app: FastAPI) -> None:
     async def unforeseen(_: Request, error: Exception) -> Response:
         log.error("unforeseen error", exc_info=error)
         return Problem(500, "internal", "an error that nobody foresaw").response()
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of a path: the framework names only those of the first of its routes."""
+    return [
+        method.value
+        for method in HTTPMethod
+        if any(
+            route.matches({**request.scope, "method": method.value})[0] is Match.FULL for route in request.app.routes
+        )
+    ]

@@ -268,11 +268,16 @@ async def test_another_kind_of_body_is_415(caller: Caller) -> None:
             assert await caller.told(operation, operation.at(), kind, data=b"{}", headers=headers) == 415
 
 
-async def test_another_method_is_405_and_another_path_404(caller: Caller) -> None:
+async def test_another_method_is_405_and_names_those_that_there_are(caller: Caller) -> None:
     for operation in await caller.operations():
         assert (await caller.asked(operation.service, "TRACE", operation.at()))[0] == 405
+        async with caller.session.request("TRACE", caller.shop[operation.service] + operation.at()) as answer:
+            assert operation.method.upper() in answer.headers["Allow"].split(", ")
+
+
+async def test_another_path_is_404(caller: Caller) -> None:
     for service in SERVICES:
-        for path in ("/", "/nothing", "//", "/%00"):
+        for path in ("/", "/nothing", "//", "/%00", "/users/", "/orders/", "/products/", "/charges/"):
             assert (await caller.asked(service, "GET", path))[0] == 404
 
 

@@ -114,7 +114,12 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=within_s, ceil_threshold=math.inf)
         try:
             async with self._session.request(
-                request.method, request.url, data=request.body, headers=headers, timeout=timeout
+                request.method,
+                request.url,
+                data=request.body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,  # what is not 2xx is an error
             ) as response:
                 retry_after = response.headers.get(RETRY_AFTER, "")
                 answer = Answer(response.status, await response.read(), response.content_type, retry_after)
