@@ -75,7 +75,7 @@ async def asked(gateway: aiohttp.ClientSession, method: str, path: str, **more: 
 
 @pytest.mark.parametrize(("path", "behind"), [("/api/users", "/users"), ("/api/users/login", "/login")])
 async def test_who_registers_or_logs_in_needs_no_token(gateway: aiohttp.ClientSession, path: str, behind: str) -> None:
-    status, body = await asked(gateway, "POST", path, data=b"{}")
+    status, body = await asked(gateway, "POST", path, json={})
     assert (status, body["asked"], body["body"]) == (200, f"POST {behind}", "{}")
 
 
