@@ -55,6 +55,9 @@ __all__ = [
     "reuse_a_key",
     "ship_ones_own_order",
     "tell_as_preferred",
+    "send_a_nul",
+    "send_half_a_character",
+    "send_too_much",
 ]
 
 Steps = Generator[Request, Response, None]
@@ -363,6 +366,29 @@ def knock_with_an_old_callback(_: None, __: Random) -> Steps:
 def ask_for_nothing(user: tuple[str, str], _: Random) -> Steps:
     """Ask the gateway for what is not there."""
     yield Request("gateway", "GET", "/api/nothing", headers=_bearer(user[1]))
+
+
+@journey()
+def send_too_much(_: None, random: Random) -> Steps:
+    """Register at users with a name of two megabytes."""
+    yield _strange(random, name="x" * 2**21)
+
+
+@journey()
+def send_a_nul(_: None, random: Random) -> Steps:
+    """Register at users with a name that no database takes."""
+    yield _strange(random, name="Ada\0")
+
+
+@journey()
+def send_half_a_character(_: None, random: Random) -> Steps:
+    """Register at users with a password that cannot be written down: half of a surrogate pair."""
+    yield _strange(random, password="correct horse \ud800")  # noqa: S106 - of a user made up here
+
+
+def _strange(random: Random, name: str = "Ada", password: str = PASSWORD) -> Request:
+    account = {"name": name, "email": f"user-{random.getrandbits(64):016x}@example.com", "password": password}
+    return Request("users", "POST", "/users", json=account)
 
 
 @journey(arrange=_one_order)

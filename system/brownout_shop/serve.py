@@ -21,6 +21,7 @@ from brownout_shop.discovery.configuration import Configuration
 from brownout_shop.discovery.registry import Instance, Registration, Registry
 from brownout_shop.middleware import Drain
 from brownout_shop.resilience.balancer import BALANCERS
+from brownout_shop.protocol import Protocol
 from brownout_shop.resilience.client import Client
 from brownout_shop.rpc.health import health_handler
 from brownout_shop.rpc.server import Server
@@ -58,7 +59,7 @@ def run(name: Name) -> int:
     """
     try:
         settings = read_settings()
-        log_as_json(service=name, cell=settings.cell, instance=settings.instance)
+        log_as_json(service=name, cell=settings.cell, instance=settings.instance, secrets=settings.secrets)
         tracing = Tracing(service=name, instance=settings.instance, cell=settings.cell, otlp_url=settings.otlp_url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_live(name, settings, tracing))
@@ -143,7 +144,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=Protocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -1,6 +1,7 @@
 """What a service is told by its environment."""
 
 import json
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -67,6 +68,12 @@ class Settings(BaseSettings):
     email_from: str = Field(default="shop@example.org", pattern=r"^[^@\s]+@[^@\s]+$")
     sms: str = ""
     push: str = ""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What nobody may be told: all that is kept as a secret, and the database's password by itself."""
+        kept = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        return *kept, urlsplit(self.database_url.get_secret_value()).password or ""
 
     @property
     def host(self) -> str:

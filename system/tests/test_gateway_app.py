@@ -81,7 +81,7 @@ async def asked(gateway: aiohttp.ClientSession, method: str, path: str, **more: 
 
 @pytest.mark.parametrize(("path", "behind"), [("/api/users", "/users"), ("/api/users/login", "/login")])
 async def test_who_registers_or_logs_in_needs_no_token(gateway: aiohttp.ClientSession, path: str, behind: str) -> None:
-    status, body = await asked(gateway, "POST", path, data=b"{}")
+    status, body = await asked(gateway, "POST", path, json={})
     assert (status, body["asked"], body["body"]) == (200, f"POST {behind}", "{}")
 
 
@@ -203,4 +203,4 @@ async def test_health_and_metrics_are_served(gateway: aiohttp.ClientSession) -> 
     await asked(gateway, "GET", "/api/orders", headers=ALICE)
     assert (await asked(gateway, "GET", "/health"))[1]["status"] == "UP"
     async with gateway.get("/metrics") as answer:
-        assert 'route="/api/orders",status="200"' in await answer.text()
+        assert 'http_response_status_code="200",http_route="/api/orders"' in await answer.text()

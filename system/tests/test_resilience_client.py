@@ -235,6 +235,33 @@ async def test_an_open_breaker_says_when_to_come_back(client: Client, callee: Ca
     assert caught.value.headers == {"Retry-After": "60"}
 
 
+async def test_an_open_breaker_says_how_much_of_its_minute_is_left(instance: Instance, callee: Callee) -> None:
+    now_ns = 0
+    async with Client("orders", lambda _: [instance], clock=lambda: now_ns) as client:
+        callee.answer = callee.status(500)
+        await failures(client, 3)
+        said = []
+        for now_ns in (0, 1, 20 * 10**9, 59_500_000_000, 60 * 10**9):  # noqa: B007 - the client's clock reads it
+            with pytest.raises(CallRefusedError) as caught:
+                await client.call("users", "GET", "/users/1")
+            said.append(caught.value.headers["Retry-After"])
+    assert said == ["60", "60", "40", "1", "1"]
+
+
+@pytest.mark.parametrize(("sent", "passed_on"), [("37", "37"), ("Wed, 21 Oct 2015 07:28:00 GMT", "10"), ("", "10")])
+async def test_when_a_callee_wants_to_be_asked_again_is_passed_on(
+    client: Client, callee: Callee, sent: str, passed_on: str
+) -> None:
+    async def lacking(_: web.Request) -> web.Response:
+        problem = {"type": "urn:brownout-shop:problem:breaker-open"}
+        return web.json_response(problem, status=503, headers={"Retry-After": sent})
+
+    callee.answer = lacking
+    with pytest.raises(CalleeLackingError) as caught:
+        await client.call("users", "GET", "/users/1")
+    assert caught.value.headers == {"Retry-After": passed_on}
+
+
 async def test_half_open_admits_three_and_their_successes_close_it(instance: Instance, callee: Callee) -> None:
     now_ns = 0
     async with Client("orders", lambda _: [instance], clock=lambda: now_ns) as client:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, StringConstraints
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer
 from brownout_shop.notifications.channel import Channel, Mailbox
@@ -22,7 +23,7 @@ from brownout_shop.notifications.message_gateway import MessageGateway
 from brownout_shop.notifications.notifier import Notifier
 from brownout_shop.notifications.smtp import Email
 from brownout_shop.notifications.store import METADATA, NotificationStore
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import Client
 from brownout_shop.service import Companion, Service
 from brownout_shop.settings import Settings
@@ -75,13 +76,13 @@ def channels(settings: Settings, client: Client) -> Mapping[ChannelName, Channel
 
 def routes(store: NotificationStore, notifier: Notifier) -> APIRouter:
     """Return the routes over a store of notifications; only telling a user something calls another service."""
-    router = APIRouter()
+    router = Router()
 
     @router.get("/notifications")
     async def list_notifications(user_id: Id) -> list[dict[str, Any]]:
         return [asdict(notification) for notification in await store.of_user(user_id)]
 
-    @router.post("/notifications", status_code=201)
+    @router.post("/notifications", status_code=201, responses=documented(429))
     async def notify(new: NewNotification) -> dict[str, Any]:
         try:
             text = checked_text(new.text)

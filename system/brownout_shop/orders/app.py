@@ -14,9 +14,11 @@ from fastapi import APIRouter, Depends, Header, Path, Query
 from opentelemetry import trace
 from pydantic import BaseModel, Field
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database, NotExecutedError
 from brownout_shop.events import Relay
 from brownout_shop.orders.domain import (
+    ITEMS,
     InvalidOrderError,
     Order,
     Status,
@@ -28,7 +30,7 @@ from brownout_shop.orders.domain import (
 )
 from brownout_shop.orders.reservation import Reservation, give_back, reserve
 from brownout_shop.orders.store import METADATA, OUTBOX, OrderStore
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import CalleeFailedError, CalleeRefusedError, Client
 from brownout_shop.service import Service
 from brownout_shop.settings import Settings
@@ -43,7 +45,7 @@ tracer = trace.get_tracer("order-service")
 class NewOrder(BaseModel):
     """What is ordered; prices and currency are the catalogue's, whatever the buyer names besides."""
 
-    items: list[Wanted]
+    items: Annotated[list[Wanted], Field(max_length=ITEMS)]
 
 
 class NewStatus(BaseModel):
@@ -87,9 +89,9 @@ UserId = Annotated[str, Depends(_user_of)]
 
 def routes(orders: OrderStore, client: Client) -> APIRouter:
     """Return the routes over a store of orders; only creating one calls other services, each once."""
-    router = APIRouter()
+    router = Router()
 
-    @router.post("/orders", status_code=201)
+    @router.post("/orders", status_code=201, responses=documented(401, 409, 429))
     async def create_order(new: NewOrder, user_id: UserId, key: Key = "") -> dict[str, Any]:
         with tracer.start_as_current_span("CreateOrder"):
             _check(new.items)
@@ -103,7 +105,7 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
             order = _same(_priced(order_id, user_id, reservation), new.items)
             return asdict(await _saved(orders, client, order, keyed=bool(key)))
 
-    @router.get("/orders")
+    @router.get("/orders", responses=documented(401, 404))
     async def list_orders(user_id: UserId, wanted: Annotated[Page, Query()]) -> dict[str, Any]:
         if wanted.after:
             await _found(orders, wanted.after, user_id)
@@ -111,22 +113,24 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
         page = [asdict(order) for order in found[: wanted.size]]
         return {"orders": page, "size": wanted.size, "more": len(found) > wanted.size}
 
-    @router.get("/orders/{order_id}")
+    @router.get("/orders/{order_id}", responses=documented(401, 404))
     async def get_order(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
         return asdict(await _found(orders, order_id, user_id))
 
-    @router.patch("/orders/{order_id}", dependencies=[Depends(_admin_only)])
+    @router.patch(
+        "/orders/{order_id}", dependencies=[Depends(_admin_only)], responses=documented(403, 404, 409)
+    )
     async def update_order_status(order_id: OrderId, new: NewStatus) -> dict[str, Any]:
         return asdict(await _moved(orders, order_id, new.status))
 
-    @router.post("/orders/{order_id}/cancel")
+    @router.post("/orders/{order_id}/cancel", responses=documented(401, 404, 409))
     async def cancel_order(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
         order = await orders.cancel(order_id, user_id)
         if order is None:
             raise _wrong_move(await _found(orders, order_id, user_id), Status.CANCELLED)
         return asdict(order)
 
-    @router.post("/internal/orders/{order_id}/paid")  # which is not below what the gateway passes on
+    @router.post("/internal/orders/{order_id}/paid", responses=documented(404, 409))  # which is not below what the gateway passes on
     async def mark_paid(order_id: OrderId) -> dict[str, Any]:
         return asdict(await _moved(orders, order_id, Status.PAID))
 

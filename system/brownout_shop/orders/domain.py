@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = [
+    "ITEMS",
     "InvalidOrderError",
     "Item",
     "Order",

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request
 from pydantic import BaseModel, StringConstraints, ValidationError
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer
 from brownout_shop.payments import calls
@@ -20,7 +21,7 @@ from brownout_shop.payments.callbacks import Callback, note
 from brownout_shop.payments.domain import Payment, Standing, Status, is_final, standing
 from brownout_shop.payments.refunds import give_back
 from brownout_shop.payments.store import METADATA, PaymentStore
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import CalleeRefusedError, Client
 from brownout_shop.service import Service
 from brownout_shop.settings import Settings
@@ -61,9 +62,9 @@ UserId = Annotated[str, Depends(_user_of)]
 
 def routes(payments: PaymentStore, client: Client, signer: Signer) -> APIRouter:
     """Return the routes over a store of payments; `client` calls orders and the provider, who signs its callbacks."""
-    router = APIRouter()
+    router = Router()
 
-    @router.post("/payments", status_code=201)
+    @router.post("/payments", status_code=201, responses=documented(401, 402, 404, 409))
     async def pay(new: NewPayment, user_id: UserId) -> dict[str, Any]:
         order = await calls.order_of(client, new.order_id, user_id)
         if standing(order.status) is not Standing.DUE:
@@ -79,14 +80,14 @@ def routes(payments: PaymentStore, client: Client, signer: Signer) -> APIRouter:
         await calls.mark_paid(client, payment)
         return asdict(payment)
 
-    @router.get("/payments/{order_id}")
+    @router.get("/payments/{order_id}", responses=documented(401, 404))
     async def get_payment(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
         payment = await payments.of_order(order_id, user_id)
         if payment is None:
             raise Problem(404, "not-found", "no such payment")
         return asdict(payment)
 
-    @router.post("/callback")
+    @router.post("/callback", responses=documented(401))
     async def callback(request: Request, x_signature: Annotated[str, Header()] = "") -> dict[str, Any]:
         told = _callback(signer, await request.body(), x_signature)
         await note(payments, client, told)

@@ -8,6 +8,7 @@ from enum import StrEnum
 __all__ = [
     "CATALOGUE",
     "HOLD_S",
+    "ITEMS",
     "InvalidReservationError",
     "Item",
     "Offer",

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, Field, StringConstraints
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.provider.callbacks import Callbacks
 from brownout_shop.provider.store import METADATA, Charge, Ledger, Status
 from brownout_shop.resilience.client import Client
@@ -59,9 +60,9 @@ def build(settings: Settings, client: Client) -> Service:
 
 def routes(ledger: Ledger, written: Callable[[], None] = lambda: None) -> APIRouter:
     """Return the routes over a ledger; `written` is called after something was, which is to be told."""
-    router = APIRouter()
+    router = Router()
 
-    @router.post("/charges", status_code=201)
+    @router.post("/charges", status_code=201, responses=documented(402))
     async def charge(new: NewCharge, idempotency_key: Annotated[str, Header(), Printable]) -> dict[str, Any]:
         if new.amount % 100 == DECLINED:
             raise Problem(402, "declined", "the charge was declined")

@@ -9,7 +9,7 @@ from typing import Self
 import aiohttp
 
 from brownout_shop.discovery.registry import Instance
-from brownout_shop.problems import word_of
+from brownout_shop.problems import RETRY_AFTER, word_of
 from brownout_shop.resilience import deadline
 from brownout_shop.resilience.balancer import Balancer, RoundRobin
 from brownout_shop.resilience.calls import Calls
@@ -107,7 +107,7 @@ class Client:
         Raises:
             CallError: see the tree in `errors`.
         """
-        with self._calls.begun(callee) as call:
+        with self._calls.begun(callee, method) as call:
             url = f"http://{call.instance.address_for(self._caller)}{path}"
             return await self._send(callee, _Request(method, url, body, headers or {}), call.within_s)
 
@@ -117,9 +117,15 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=within_s, ceil_threshold=math.inf)
         try:
             async with self._session.request(
-                request.method, request.url, data=request.body, headers=headers, timeout=timeout
+                request.method,
+                request.url,
+                data=request.body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,  # what is not 2xx is an error
             ) as response:
-                answer = Answer(response.status, await response.read(), response.content_type)
+                retry_after = response.headers.get(RETRY_AFTER, "")
+                answer = Answer(response.status, await response.read(), response.content_type, retry_after)
         except TimeoutError as error:
             raise CalleeTimedOutError(callee) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -132,8 +138,8 @@ def _judged(callee: str, answer: Answer) -> Answer:
         return answer
     if 400 <= answer.status < 500:  # noqa: PLR2004 - same
         raise CalleeRefusedError(callee, answer)
-    if answer.status == 503 and (word := word_of(answer.body)) in LACKING:  # noqa: PLR2004 - same
-        raise CalleeLackingError(callee, word)
+    if answer.status == 503 and word_of(answer.body) in LACKING:  # noqa: PLR2004 - same
+        raise CalleeLackingError(callee, answer)
     if answer.status == 504:  # noqa: PLR2004 - same
         raise CalleeTimedOutError(callee)
     raise CalleeFailedError(callee, f"status {answer.status}")

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 from opentelemetry import propagate, trace
 
-from brownout_shop.problems import Problem
+from brownout_shop.problems import RETRY_AFTER, Problem
 from brownout_shop.resilience import deadline
 from brownout_shop.rpc.method import Method
 from brownout_shop.rpc.status import WORD, code_of
@@ -92,7 +92,7 @@ def _served(method: Method[Any, Any], handler: Handler) -> MethodHandler:
                 observed.code = grpc.StatusCode.OK
                 return answer
             observed.code = code_of(refusal)
-            return await context.abort(observed.code, refusal.detail, ((WORD, refusal.word),))
+            return await context.abort(observed.code, refusal.detail, _trailing(refusal))
 
     return grpc.unary_unary_rpc_method_handler(
         answered,
@@ -115,7 +115,7 @@ def _observed(method: Method[Any, Any], context: Context) -> Iterator[_Observed]
     sent = propagate.extract(dict(context.invocation_metadata() or ()))
     attributes = {"rpc.system": "grpc", "rpc.service": method.service, "rpc.method": method.name}
     with (
-        metrics.IN_FLIGHT.track_inprogress(),
+        metrics.IN_FLIGHT.labels("POST").track_inprogress(),
         tracer.start_as_current_span(
             method.path[1:],
             sent,
@@ -132,8 +132,13 @@ def _observed(method: Method[Any, Any], context: Context) -> Iterator[_Observed]
             span.set_attribute("rpc.grpc.status_code", code.value[0])
             if code in OUR_FAULT:
                 span.set_status(trace.StatusCode.ERROR)
-            took_s, status = time.perf_counter() - began, observed.code.name if observed.code else "cut"
-            metrics.REQUESTS.labels("gRPC", method.path, status).observe(took_s)
+            metrics.RPC_REQUESTS.labels(method.path[1:], code.name).observe(time.perf_counter() - began)
+
+
+def _trailing(refusal: Problem) -> tuple[tuple[str, str], ...]:
+    """Return what a problem says besides its code and detail: its word, and when to come again."""
+    wait = refusal.headers.get(RETRY_AFTER)
+    return (WORD, refusal.word), *([(RETRY_AFTER.lower(), wait)] if wait else ())
 
 
 def _time_left_ms(context: Context) -> str | None:

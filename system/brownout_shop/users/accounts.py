@@ -1,10 +1,11 @@
 """Users' accounts, whatever the protocol: CreateUser, GetUser, UpdateUser, passwords, roles (clauses 2.1, 6.3)."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 
-from brownout_shop.problems import Problem
+from brownout_shop.problems import RETRY_AFTER, Problem
 from brownout_shop.resilience.deadline import deadline_ns
 from brownout_shop.resilience.limiter import Limiter, RateLimitError
 from brownout_shop.telemetry import metrics
@@ -50,7 +51,8 @@ class Accounts:
             await self._limiter.wait(deadline_ns=deadline_ns())
         except RateLimitError as error:
             metrics.LIMITER_REFUSALS.inc()
-            raise Problem(429, "rate-limited", str(error)) from error
+            wait_s = max(1, math.ceil(self._limiter.wait_ns() / 1e9))
+            raise Problem(429, "rate-limited", str(error), {RETRY_AFTER: str(wait_s)}) from error
         metrics.LIMITER_WAITS.observe(time.perf_counter() - began)
         return _found(await self._users.get(user_id))
 

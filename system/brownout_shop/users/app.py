@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from pydantic import BaseModel
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import Client
 from brownout_shop.resilience.limiter import Limiter
 from brownout_shop.service import Service
@@ -118,29 +119,29 @@ def routes(accounts: Accounts, users: UserStore, passwords: Passwords, tokens: T
 
     Who may ask for what of whom is the gateway's to see to.
     """
-    router = APIRouter()
+    router = Router()
 
-    @router.post("/users", status_code=201)
+    @router.post("/users", status_code=201, responses=documented(409))
     async def create_user(new: NewUser) -> dict[str, str]:
         return asdict(await accounts.create(new.name, new.email, new.password))
 
-    @router.get("/users/{user_id}")
+    @router.get("/users/{user_id}", responses=documented(404, 429))
     async def get_user(user_id: str) -> dict[str, str]:
         return asdict(await accounts.get(user_id))
 
-    @router.patch("/users/{user_id}")
+    @router.patch("/users/{user_id}", responses=documented(404, 409))
     async def update_user(user_id: str, changes: Changes) -> dict[str, str]:
         return asdict(await accounts.change(user_id, name=changes.name, email=changes.email))
 
-    @router.put("/users/{user_id}/password")
+    @router.put("/users/{user_id}/password", responses=documented(403, 404))
     async def change_password(user_id: str, given: NewPassword) -> dict[str, str]:
         return asdict(await accounts.change_password(user_id, given.old, given.new))
 
-    @router.put("/users/{user_id}/role")
+    @router.put("/users/{user_id}/role", responses=documented(403, 404))
     async def change_role(user_id: str, new: NewRole, x_user_id: Annotated[str, Header()]) -> dict[str, str]:
         return asdict(await accounts.change_role(user_id, new.role, by=x_user_id))
 
-    @router.post("/login")
+    @router.post("/login", responses=documented(401))
     async def login(known: Login) -> dict[str, Any]:
         found = await users.credentials(known.email.strip().lower())
         if found is None or not await passwords.match(found[1], known.password):
@@ -148,7 +149,7 @@ def routes(accounts: Accounts, users: UserStore, passwords: Passwords, tokens: T
         token, expires_at = tokens.issue(found[0])
         return {"token": token, "expires_at": expires_at}
 
-    @router.post("/tokens/validate")
+    @router.post("/tokens/validate", responses=documented(401))
     async def validate_token(given: Token) -> dict[str, str]:
         user_id = tokens.user_id(given.token)
         user = await users.get(user_id) if user_id else None
