@@ -86,7 +86,7 @@ def test_a_service_that_is_registered_again_passes() -> None:
     [
         (Run(again=()), "c-users-0 was not registered 10.0 s after the registry had lost it, promised within 10 s"),
         (Run(there=("c-users-0", "c-users-1")), "c-users-1 was not registered 10.0 s after"),
-        (Run(fails_s=11), "a request ended with 503 10.1 s after the registry had lost users, promised none from 10 s"),
+        (Run(fails_s=11), "a request ended with 503 10.1 s after the registry had lost it, promised none from 10 s"),
     ],
 )
 def test_one_that_is_not_or_is_not_found_fails(run: Run, reason: str) -> None:
@@ -103,7 +103,7 @@ def test_one_that_is_not_or_is_not_found_fails(run: Run, reason: str) -> None:
         (Run(early_fails=True), "requests failed before, the first with 503"),
         (Run(lasts_s=13), "only 4 requests when it had to be back, 5 are needed"),
         (Run(lasts_s=0), "no requests in the phase 'load'"),
-        (Run(looked_up=False), "lookup users was done 0 times instead of once"),
+        (Run(looked_up=False), "lookup users was done 0 times instead of 1"),
         (Run(service="gateway"), "the journey enters at gateway; it must enter at orders"),
     ],
 )
