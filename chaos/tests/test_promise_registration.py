@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
+from brownout.faults import AGENT
 from brownout.promises.promise import Checked, WrongKeyError
-from brownout.promises.registration import AGENT, Registration
+from brownout.promises.registration import Registration
 from brownout.recording import Recording
 from brownout.scenario import Forget, Hold, Load, Lookup, Wait
 from brownout.topology import parse_topology

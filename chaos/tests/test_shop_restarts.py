@@ -26,6 +26,7 @@ CONTRACT = ROOT / "scenarios" / "contract.toml"
 TOPOLOGY = ROOT / "system" / "topology.toml"
 
 KEPT = (
+    "discovery-after-a-restart",
     "registration-after-a-restart",
     "configuration-after-a-restart",
     "consul-restarted",
@@ -33,6 +34,7 @@ KEPT = (
     "kafka-cut-for-long",
 )
 OFFENCES = {
+    "registry-deaf-after-a-restart": r"a request ended with 50\d 1[56]\.\d s after users-2 was killed, promised none",
     "registry-gives-a-lost-agent-up": r".*users-0 was not registered 10\.\d s after the registry was back",
     "registry-forgets-all-at-a-restart": r"\d+ of \d+ requests in 'buying'; the first, .* was answered 503",
     "watch-deaf-after-a-restart": r"users/rate_limit_rps = '15' 7 s after users -> consul had a new agent: only",

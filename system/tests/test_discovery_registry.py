@@ -130,6 +130,21 @@ async def test_after_a_restart_the_watch_starts_again_and_an_empty_list_waits(
     assert [query["index"] for query in consul.queries] == ["0", "101", "0", "3", "4"]
 
 
+async def test_a_new_agent_that_has_counted_further_does_not_empty_the_list_either() -> None:
+    async with FakeConsul() as first, Registry(first.url, ME) as registry:
+        await first.change(services(9001))
+        registry.watch("orders")
+        await until(lambda: registry.instances("orders"))
+        await first.__aexit__()
+        async with FakeConsul(int(first.url.rpartition(":")[2])) as second:
+            await second.change({}, index=500)
+            await until(lambda: len(second.queries) == 2)
+            assert [query["index"] for query in second.queries] == ["0", "500"]
+            assert len(registry.instances("orders")) == 1
+            await second.change(services(9001, 9002))
+            await until(lambda: len(registry.instances("orders")) == 2, within_s=1)
+
+
 async def test_a_consul_that_comes_back_is_found_again() -> None:
     async with FakeConsul() as first:
         port = int(first.url.rpartition(":")[2])

@@ -107,8 +107,7 @@ async def own_servers(
 
 async def _aged(consul: str) -> None:
     async with Consul(consul) as agent:
-        for number in range(AGE):
-            await agent.put("brownout/age", str(number))
+        await asyncio.gather(*(agent.put("brownout/age", str(number)) for number in range(AGE)))
 
 
 @asynccontextmanager

@@ -2,6 +2,6 @@
 
 from brownout.faults.network import AnyToxic, BlackHole, Latency, Outage
 from brownout.faults.process import Killed, Lost, Paused, Terminated
-from brownout.faults.server import Restarted
+from brownout.faults.server import AGENT, Restarted
 
-__all__ = ["AnyToxic", "BlackHole", "Killed", "Latency", "Lost", "Outage", "Paused", "Restarted", "Terminated"]
+__all__ = ["AGENT", "AnyToxic", "BlackHole", "Killed", "Latency", "Lost", "Outage", "Paused", "Restarted", "Terminated"]

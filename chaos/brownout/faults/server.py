@@ -8,7 +8,7 @@ import msgspec
 
 from brownout.cell import Bite, Cell
 
-__all__ = ["Restarted"]
+__all__ = ["AGENT", "Restarted"]
 
 SILENCE_S = 1.0
 """How long the answer of a server that was stopped is waited for."""
@@ -38,3 +38,7 @@ class Restarted(msgspec.Struct, frozen=True, tag="restarted"):
         canary = await cell.servers.canary(self.server, within_s=SILENCE_S)
         seen = "refused" if canary.refused else "no answer" if canary.answered_s is None else "answered"
         return Bite(canary.refused, seen)
+
+
+AGENT = Restarted("consul")
+"""The agent is gone, and another one is there in its place."""

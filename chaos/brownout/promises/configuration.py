@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from brownout.faults import Outage, Restarted
+from brownout.faults import AGENT, Outage, Restarted
 from brownout.history import Operation
 from brownout.promises.evidence import edge_of, entered_at, phase, whole_window
 from brownout.promises.promise import BrokenError, NoEvidenceError, Positive, Stated, key
@@ -95,12 +95,12 @@ class Configuration(Stated, frozen=True, kw_only=True, tag="configuration"):
             late.looked(HEALED, self.journey),
         )
         services = topology.reached_from({edge.caller})
-        private = () if self.restart_s is None else ("consul",)
+        private = () if self.restart_s is None else (AGENT.server,)
         return Scenario(self.name, self.journey, steps, services, environment=self.environment, private=private)
 
     @property
     def _fault(self) -> Outage | Restarted:
-        return Outage(edge_of(self.edge)) if self.restart_s is None else Restarted("consul")
+        return Outage(edge_of(self.edge)) if self.restart_s is None else AGENT
 
     def _check_values(self, topology: Topology) -> None:
         for value in self.values:

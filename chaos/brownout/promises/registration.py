@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from brownout.faults import Restarted
+from brownout.faults import AGENT
 from brownout.history import Operation, Outcome
 from brownout.promises.evidence import edge_of, entered_at, phase, seconds, told, whole_window
 from brownout.promises.promise import BrokenError, NoEvidenceError, Positive, Stated, key
@@ -17,8 +17,6 @@ LOAD = "load"
 BEFORE_S = 2.0
 AFTER_S = 4.0
 FEWEST = 5
-
-AGENT = Restarted("consul")
 
 
 class Lost(NamedTuple):
@@ -124,5 +122,5 @@ def _told(recording: Recording, actor: str, service: str, times: int) -> list[tu
     done = [one for one in recording.history.operations(actor, service) if one.outcome is Outcome.OK]
     if len(done) != times:
         raise NoEvidenceError(f"{actor} {service} was done {len(done)} times instead of {times}")
-    told = [one.completed.detail.get("instances", []) if one.completed else [] for one in done]
-    return [(one, [str(name) for name in names]) for one, names in zip(done, told, strict=True)]
+    named = [one.completed.detail.get("instances", []) if one.completed else [] for one in done]
+    return [(one, [str(name) for name in names]) for one, names in zip(done, named, strict=True)]
