@@ -1,6 +1,6 @@
 """Registration: a service that the registry has lost is registered again, and its callers find it."""
 
-from typing import NamedTuple
+import msgspec
 
 from brownout.faults import AGENT
 from brownout.history import Operation, Outcome
@@ -19,7 +19,7 @@ AFTER_S = 4.0
 FEWEST = 5
 
 
-class Lost(NamedTuple):
+class Loss(msgspec.Struct, frozen=True):
     """How the registry lost the service.
 
     Attributes:
@@ -68,45 +68,45 @@ class Registration(Stated, frozen=True, kw_only=True, tag="registration"):
     def examine(self, recording: Recording) -> Verdict:
         """Registered before, registered again, and found by its caller."""
         edge = edge_of(self.edge)
-        there, from_ns, until_ns = self._lost(recording, edge.service)
+        loss = self._loss(recording, edge.service)
         lookup, again = self._looked_up(recording, edge.service)[-1]
         requests = phase(recording, LOAD)
         entered_at(requests, edge.caller)
-        if not there:
+        if not loss.there:
             raise NoEvidenceError(f"no instance of {edge.service} was registered before")
-        if lost := [one for one in requests if (one.answered_ns or 0) < from_ns and not one.ok]:
+        if lost := [one for one in requests if (one.answered_ns or 0) < loss.from_ns and not one.ok]:
             raise NoEvidenceError(f"{len(lost)} requests failed before, the first with {told(lost[0])}")
-        took_s = seconds(until_ns, lookup.sent_ns)
-        if missing := [name for name in there if name not in again]:
+        took_s = seconds(loss.until_ns, lookup.sent_ns)
+        if missing := [name for name in loss.there if name not in again]:
             raise BrokenError(
                 f"{', '.join(missing)} was not registered {took_s:.1f} s after the registry {self._since}, "
                 f"promised within {self.within_s:g} s",
                 [lookup],
             )
-        after = [one for one in requests if one.sent_ns >= until_ns + self.within_s * 1e9]
+        after = [one for one in requests if one.sent_ns >= loss.until_ns + self.within_s * 1e9]
         if failed := [one for one in after if not one.ok]:
             raise BrokenError(
-                f"a request ended with {told(failed[0])} {seconds(until_ns, failed[0].sent_ns):.1f} s after the "
+                f"a request ended with {told(failed[0])} {seconds(loss.until_ns, failed[0].sent_ns):.1f} s after the "
                 f"registry {self._since}, promised none from {self.within_s:g} s on",
                 failed,
             )
         if len(after) < FEWEST:
             raise NoEvidenceError(f"only {len(after)} requests when it had to be back, {FEWEST} are needed")
-        meanwhile = [one for one in requests if one not in after and one.sent_ns >= from_ns and not one.ok]
-        last_s = max((0.0, *(seconds(until_ns, one.sent_ns) for one in meanwhile)))
+        meanwhile = [one for one in requests if one not in after and one.sent_ns >= loss.from_ns and not one.ok]
+        last_s = max((0.0, *(seconds(loss.until_ns, one.sent_ns) for one in meanwhile)))
         return self.kept(
-            f"{len(there)} of {len(there)} instances that the registry had lost were registered again; "
+            f"{len(loss.there)} of {len(loss.there)} instances that the registry had lost were registered again; "
             f"{len(meanwhile)} calls failed meanwhile, then 0 of {len(after)}",
             Figure("last failure after", last_s, "s", f"at most {self.within_s:g} s"),
         )
 
-    def _lost(self, recording: Recording, service: str) -> Lost:
+    def _loss(self, recording: Recording, service: str) -> Loss:
         if self.restart_s is None:
             ((forget, there),) = _told(recording, "forget", service, 1)
-            return Lost(there, forget.sent_ns, forget.answered_ns or forget.sent_ns)
+            return Loss(there, forget.sent_ns, forget.answered_ns or forget.sent_ns)
         (_, there), _ = self._looked_up(recording, service)
         window = whole_window(recording, str(AGENT))
-        return Lost(there, *window.perhaps_ns)
+        return Loss(there, *window.perhaps_ns)
 
     @property
     def _since(self) -> str:
