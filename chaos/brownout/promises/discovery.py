@@ -22,7 +22,7 @@ from brownout.promises.evidence import (
 from brownout.promises.intervals import share_interval
 from brownout.promises.promise import BrokenError, NoEvidenceError, Positive, Stated, key
 from brownout.recording import Recording
-from brownout.scenario import Hold, Load, Scenario, Wait
+from brownout.scenario import Hold, Load, Scenario, Step, Wait
 from brownout.topology import Edge, Topology
 from brownout.verdict import Figure, Verdict
 from brownout.windows import Window
@@ -91,7 +91,9 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
         dead = Hold(self._lost, (Wait(self.within_s + AFTER_S),))
         alive = Wait(BALANCED_EACH * self.instances / self.rate + MARGIN_S)
         load = Hold(Load(LOAD, self.journey, self.rate), (alive, dead, Wait(self.within_s + AFTER_S)))
-        restart = () if self.restart_s is None else (Hold(AGENT, (Wait(self.restart_s),)), Wait(REGISTERED_S))
+        restart: tuple[Step, ...] = ()
+        if self.restart_s is not None:
+            restart = (Hold(AGENT, (Wait(self.restart_s),)), Wait(REGISTERED_S))
         return Scenario(
             self.name,
             self.journey,
@@ -99,7 +101,7 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
             topology.reached_from({edge.caller}),
             instances={edge.service: self.instances},
             environment=self.environment,
-            private=() if self.restart_s is None else (AGENT.server,),
+            private=(AGENT.server,) if restart else (),
         )
 
     @property
