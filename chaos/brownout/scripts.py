@@ -25,7 +25,7 @@ import msgspec
 
 from brownout.cell import Fault
 from brownout.errors import FileError
-from brownout.faults import BlackHole, Killed, Latency, Outage, Paused, Terminated
+from brownout.faults import BlackHole, Killed, Latency, Outage, Paused, Restarted, Terminated
 from brownout.promises.evidence import edge_of
 from brownout.promises.promise import BrokenError, Name, NoEvidenceError, Stated, key
 from brownout.recording import Recording
@@ -51,6 +51,7 @@ __all__ = [
     "outage",
     "paused",
     "put",
+    "restarted",
     "script",
     "script_files",
     "scripts_in",
@@ -69,10 +70,12 @@ class Script(Stated, frozen=True, kw_only=True, tag="script"):
     Attributes:
         story: a generator function without arguments; its docstring is the promise.
         instances: how many of a service, where it differs from the topology.
+        private: the servers that its cell has to itself.
     """
 
     story: Callable[[], Story]
     instances: dict[str, int] = msgspec.field(default_factory=dict)
+    private: tuple[str, ...] = ()
 
     def scenario(self, topology: Topology) -> Scenario:
         """The whole system, and the steps of the story."""
@@ -80,7 +83,13 @@ class Script(Stated, frozen=True, kw_only=True, tag="script"):
         for step in _all(steps):
             _check_edges(step, topology)
         return Scenario(
-            self.name, self.journey, steps, tuple(topology.services), self.instances, environment=self.environment
+            self.name,
+            self.journey,
+            steps,
+            tuple(topology.services),
+            self.instances,
+            environment=self.environment,
+            private=self.private,
         )
 
     def examine(self, recording: Recording) -> Verdict:
@@ -108,6 +117,7 @@ def script(
     instances: Mapping[str, int] | None = None,
     environment: Mapping[str, dict[str, str]] | None = None,
     services: Iterable[str] = (),
+    private: Iterable[str] = (),
 ) -> Callable[[Callable[[], Story]], Script]:
     """Make a script of a generator function.
 
@@ -117,6 +127,7 @@ def script(
         instances: how many of a service, where it differs from the topology.
         environment: settings of services in this run.
         services: those that run; none named: all of them.
+        private: the servers that its cell has to itself, ``consul`` or ``postgres``, so that they may be `restarted`.
 
     Raises:
         msgspec.ValidationError: the function's name is too long, or has capital letters.
@@ -129,6 +140,7 @@ def script(
         services=tuple(services),
         story=story,
         instances=dict(instances or {}),
+        private=tuple(private),
     )
 
 
@@ -209,6 +221,11 @@ def paused(service: str, instance: int | None = None) -> Paused:
 def terminated(service: str, instance: int = 0) -> Terminated:
     """An instance is sent SIGTERM, ends by itself, and is started again."""
     return Terminated(service, instance)
+
+
+def restarted(server: str) -> Restarted:
+    """A server of the cell's own is gone, and then started again: Postgres with its data, Consul with nothing."""
+    return Restarted(server)
 
 
 def script_files(contract: Path) -> list[Path]:

@@ -149,6 +149,50 @@ def test_an_edge_that_is_not_there_is_refused_before_anything_starts(tmp_path: P
         fitted_scripts(path, TOPOLOGY, {"order"})
 
 
+RESTARTING = """
+from brownout.scripts import hold, restarted, script, wait
+@script(steady="order", private={private})
+def gone():
+    yield (hold(restarted("postgres"), wait(1)),)
+"""
+STORED = parse_topology(
+    """
+    entry = "orders"
+    [services.orders]
+    command = ["orders"]
+    env = { DATABASE_URL = "{postgres}" }
+    """,
+    "topology.toml",
+)
+
+
+def test_a_server_that_a_story_restarts_is_its_cells_own(tmp_path: Path) -> None:
+    path = tmp_path / "story.py"
+    path.write_text(RESTARTING.format(private=["postgres"]))
+    (gone,) = fitted_scripts(path, STORED, {"order"})
+    assert gone.scenario(STORED).private == ("postgres",)
+
+
+@pytest.mark.parametrize(
+    ("private", "told"),
+    [
+        ([], r'gone: restart of postgres: all cells share it; say private=\["postgres"\]'),
+        (
+            ["kafka", "postgres"],
+            r"gone\.private: no cell can have a 'kafka' of its own; it can have consul and postgres",
+        ),
+        (["consul", "postgres"], r"gone\.private: nobody reaches consul: the topology does not name {consul}"),
+    ],
+)
+def test_what_no_cell_can_have_of_its_own_is_refused_before_anything_starts(
+    tmp_path: Path, private: list[str], told: str
+) -> None:
+    path = tmp_path / "story.py"
+    path.write_text(RESTARTING.format(private=private))
+    with pytest.raises(FileError, match=told):
+        fitted_scripts(path, STORED, {"order"})
+
+
 def test_every_story_of_the_repository_is_short_and_reads_its_books_where_somebody_buys() -> None:
     for path in script_files(ROOT / "scenarios" / "contract.toml"):
         for story in scripts_in(path):

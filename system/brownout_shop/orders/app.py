@@ -117,9 +117,7 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
     async def get_order(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
         return asdict(await _found(orders, order_id, user_id))
 
-    @router.patch(
-        "/orders/{order_id}", dependencies=[Depends(_admin_only)], responses=documented(403, 404, 409)
-    )
+    @router.patch("/orders/{order_id}", dependencies=[Depends(_admin_only)], responses=documented(403, 404, 409))
     async def update_order_status(order_id: OrderId, new: NewStatus) -> dict[str, Any]:
         return asdict(await _moved(orders, order_id, new.status))
 
