@@ -13,11 +13,8 @@ of the function judges it: a failed ``assert`` is a FAIL. The second half may ru
 """
 
 import linecache
-import runpy
-import sys
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +23,7 @@ import msgspec
 from brownout.cell import Fault
 from brownout.errors import FileError
 from brownout.faults import BlackHole, Killed, Latency, Outage, Paused, Restarted, Terminated
+from brownout.programs import values_of
 from brownout.promises.evidence import edge_of
 from brownout.promises.promise import BrokenError, Name, NoEvidenceError, Stated, key
 from brownout.recording import Recording
@@ -242,26 +240,7 @@ def scripts_in(path: Path) -> tuple[Script, ...]:
     if not __debug__:
         cause = "Python was told to leave out assertions, which scripts judge by"
         raise FileError(str(path), cause, "run it without -O and PYTHONOPTIMIZE")
-    try:
-        with _importing_from(path.parent):
-            values = runpy.run_path(str(path), run_name=path.stem)
-    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is told as the file's mistake
-        raise FileError(str(path), f"cannot be loaded: {type(error).__name__}: {error}".splitlines()[0]) from None
-    return tuple(value for value in values.values() if isinstance(value, Script))
-
-
-@contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    before = set(sys.modules)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        for name in set(sys.modules) - before:  # another folder's files may have the same names
-            origin = getattr(sys.modules[name], "__file__", None)
-            if origin and Path(origin).parent == folder:
-                del sys.modules[name]
+    return tuple(value for value in values_of(path).values() if isinstance(value, Script))
 
 
 def _all(steps: tuple[Step, ...]) -> Iterator[Step]:

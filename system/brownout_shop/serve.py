@@ -20,8 +20,8 @@ from brownout_shop.application import application
 from brownout_shop.discovery.configuration import Configuration
 from brownout_shop.discovery.registry import Instance, Registration, Registry
 from brownout_shop.middleware import Drain
-from brownout_shop.resilience.balancer import BALANCERS
 from brownout_shop.protocol import Protocol
+from brownout_shop.resilience.balancer import BALANCERS
 from brownout_shop.resilience.client import Client
 from brownout_shop.rpc.health import health_handler
 from brownout_shop.rpc.server import Server

@@ -1,7 +1,5 @@
 """A contract: what a system promises, read from TOML and held against its topology."""
 
-import runpy
-import traceback
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from brownout.errors import FileError
 from brownout.faults import Restarted
 from brownout.files import parse_toml, read_text
 from brownout.journeys import Journey, Request, requests_journey
+from brownout.programs import values_of
 from brownout.promises.breaker import CircuitBreaker
 from brownout.promises.configuration import Configuration
 from brownout.promises.consumer import ConsumerShutdown
@@ -187,27 +186,11 @@ def read_journeys(contract: Path) -> dict[str, Journey]:
 
 
 def _programmed(path: Path) -> dict[str, Journey]:
-    """The public journeys of a program; it is run as a file, and leaves nothing in ``sys.modules`` or on disk."""
+    """The public journeys of a program, its own and those that it imports."""
     if not path.exists():
         return {}
-    try:
-        values = runpy.run_path(str(path), run_name="journeys")
-    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is told as the file's mistake
-        raise FileError(str(path), f"cannot be loaded: {_line(error, path)}{_said(error)}") from None
     return {
         name.replace("_", "-"): value
-        for name, value in values.items()
+        for name, value in values_of(path).items()
         if isinstance(value, Journey) and not name.startswith("_")
     }
-
-
-def _line(error: Exception, path: Path) -> str:
-    if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: "
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f"line {lines[-1]}: " if lines else ""
-
-
-def _said(error: Exception) -> str:
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{type(error).__name__}: {message}".splitlines()[0]

@@ -128,7 +128,8 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
             raise _wrong_move(await _found(orders, order_id, user_id), Status.CANCELLED)
         return asdict(order)
 
-    @router.post("/internal/orders/{order_id}/paid", responses=documented(404, 409))  # which is not below what the gateway passes on
+    # Not below what the gateway passes on: only payments may say so.
+    @router.post("/internal/orders/{order_id}/paid", responses=documented(404, 409))
     async def mark_paid(order_id: OrderId) -> dict[str, Any]:
         return asdict(await _moved(orders, order_id, Status.PAID))
 
