@@ -143,7 +143,7 @@ def one_order(random: Random) -> Generator[Request, Response, tuple[str, str]]:
 
 
 def one_payment(random: Random) -> Generator[Request, Response, tuple[str, str, str]]:
-    """Log in, place an order and pay it, each at its service itself; returns the user's id, the token and the order's id."""
+    """Log in, order and pay, each at its service itself; returns the user's id, the token and the order's id."""
     user_id, token = yield from logged_in(random)
     return user_id, token, (yield from paid(user_id))
 
