@@ -3,7 +3,7 @@
 from books import OPENED, balanced, closed
 from brownout.scripts import Story, hold, hold_all, load, outage, script, wait
 
-EVERYBODY = ("orders -> kafka", "products -> kafka", "notifications -> kafka")
+EVERYBODY = ("orders -> kafka", "products -> kafka", "payments -> kafka", "notifications -> kafka")
 
 
 @script(steady="buy", clause="3.3")
