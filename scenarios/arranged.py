@@ -160,7 +160,7 @@ def many_orders(random: Random) -> Generator[Request, Response, tuple[str, deque
 def many_payments(random: Random) -> Generator[Request, Response, tuple[str, deque[str]]]:
     """Register, and have many orders paid at payments itself; returns the user's id and the orders'."""
     user_id = yield from registered(random)
-    paid = deque[str]()
+    settled = deque[str]()
     for _ in range(PAYABLE):
-        paid.append((yield from paid(user_id)))
-    return user_id, paid
+        settled.append((yield from paid(user_id)))
+    return user_id, settled

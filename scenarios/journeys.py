@@ -37,7 +37,6 @@ __all__ = [
     "buy",
     "buy_and_regret",
     "buy_insistently",
-    "buy_under_one_key",
     "cancel",
     "cancel_anothers_order",
     "cancel_paid",
@@ -62,6 +61,7 @@ __all__ = [
     "order_as_nobody",
     "order_insistently",
     "order_ten_mugs",
+    "order_under_one_key",
     "pay",
     "pay_again",
     "pose_as_another",
@@ -255,7 +255,7 @@ def order_insistently(user_id: str, random: Random) -> Steps:
 
 
 @journey(arrange=arranged.user_and_key)
-def buy_under_one_key(user: tuple[str, str], _: Random) -> Steps:
+def order_under_one_key(user: tuple[str, str], _: Random) -> Steps:
     """Order through the gateway, always under the same key: it is one order."""
     token, key = user
     headers = {**bearer(token), "Idempotency-Key": key}

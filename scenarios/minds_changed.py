@@ -3,7 +3,7 @@
 from collections import Counter
 
 from books import OPENED, balanced, closed
-from brownout.scripts import Story, answered, hold, load, messages, outage, script, select, wait
+from brownout.scripts import Seen, Story, answered, hold, load, messages, outage, script, select, wait
 
 CANCELLED = "POST /api/orders/"
 BACK = "SELECT order_id FROM reservations WHERE state = 'cancelled'"
@@ -16,17 +16,18 @@ def minds_changed() -> Story:
     """Orders are cancelled while products is cut off from Kafka for 8 s: their pieces come back, and once."""
     cut = hold(outage("products -> kafka"), wait(8))
     arrived = answered("buying", "id", to=CANCELLED)
-    seen = yield (
-        *OPENED,
-        hold(load("buying", "change-ones-mind", rate=2), wait(3), cut, wait(3)),
-        *closed("buying"),
-        messages("withdrawn", "order.cancelled", until=arrived, within_s=20),
-        select("back", "products", BACK, until=arrived, within_s=20),
-        select("left", "products", LEFT),
-        select("standing", "orders", STANDING),
-    )
+    buying = hold(load("buying", "change-ones-mind", rate=2), wait(3), cut, wait(3))
+    withdrawn = messages("withdrawn", "order.cancelled", until=arrived, within_s=20)
+    back = select("back", "products", BACK, until=arrived, within_s=20)
+    left, standing = select("left", "products", LEFT), select("standing", "orders", STANDING)
+    seen = yield (*OPENED, buying, *closed("buying"), withdrawn, back, left, standing)
     seen.none_failed("buying")
     balanced(seen)
+    _all_is_back(seen)
+
+
+def _all_is_back(seen: Seen) -> None:
+    """Make sure that each cancelled order was told of once, and that its pieces, and no others, came back."""
     cancelled = set(seen.acknowledged("id", CANCELLED))
     events = {(row["value"]["order_id"], row["headers"]["event-id"]) for row in seen.rows("withdrawn")}
     assert Counter(order for order, _ in events) == Counter(cancelled), "not one event for each order"

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from books import told
-from brownout.scripts import Story, answered, calls, messages, script, select
+from brownout.scripts import Seen, Story, answered, calls, messages, script, select
 
 RESERVED = "SELECT order_id, state FROM reservations"
 SERVICES = ("gateway", "users", "products", "orders")
@@ -13,8 +13,8 @@ SERVICES = ("gateway", "users", "products", "orders")
 def one_key() -> Story:
     """20 requests at once under one key, at two instances, and 4 later: one order, and no other under that key."""
     seen = yield (
-        calls("asking", "buy-under-one-key", count=20, together=True),
-        calls("again", "buy-under-one-key", count=4),
+        calls("asking", "order-under-one-key", count=20, together=True),
+        calls("again", "order-under-one-key", count=4),
         calls("reusing", "reuse-a-key", count=3),
         messages("announced", "order.created", until=answered("reusing", "id"), within_s=20),
         select("orders", "orders", "SELECT id FROM orders"),
@@ -22,6 +22,11 @@ def one_key() -> Story:
     )
     seen.none_failed("asking")
     seen.none_failed("again")
+    _is_one_order(seen)
+
+
+def _is_one_order(seen: Seen) -> None:
+    """Make sure that one key was one order, told of and reserved for once, and none for another request under it."""
     assert len({*told(seen, "asking", "id"), *told(seen, "again", "id")}) == 1, "one key has become several orders"
     statuses = [one.status for one in seen.requests("reusing")]
     assert statuses == [201, 422] * 3, f"another order under the same key was answered {statuses}"

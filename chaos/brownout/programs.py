@@ -22,7 +22,7 @@ def values_of(path: Path) -> dict[str, Any]:
         FileError: it cannot be loaded.
     """
     try:
-        with _importing_from(path.parent):
+        with _importing_from(path.parent.resolve()):
             return runpy.run_path(str(path), run_name=path.stem)
     except Exception as error:  # noqa: BLE001 - whatever a user's file raises is told as the file's mistake
         raise FileError(str(path), f"cannot be loaded: {_line(error, path)}{_said(error)}") from None

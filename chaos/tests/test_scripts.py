@@ -39,7 +39,7 @@ def test_a_name_that_no_cell_can_have_is_refused(tmp_path: Path, name: str, told
     path.write_text(
         f'from brownout.scripts import script\n@script(steady="order")\ndef {name}():\n    yield ()\n',
     )
-    wrong = rf"story\.py: cannot be loaded: line 3: ValidationError: Expected `str` .*{told}"
+    wrong = rf"story\.py: cannot be loaded: line 2: ValidationError: Expected `str` .*{told}"
     with pytest.raises(FileError, match=wrong):
         scripts_in(path)
 

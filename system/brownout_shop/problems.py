@@ -12,11 +12,12 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-__all__ = ["MEDIA_TYPE", "RETRY_AFTER", "URN", "Problem", "answer_problems", "documented", "word_of"]
+__all__ = ["ALLOW", "MEDIA_TYPE", "RETRY_AFTER", "URN", "Problem", "answer_problems", "documented", "word_of"]
 
 URN = "urn:brownout-shop:problem:"
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "Retry-After"
+ALLOW = "Allow"
 AGAIN_AFTER_S = 10  # as often Consul looks whether what was lost is back
 TOLD = 10
 """So many of the faults of a request are told, not all of a million."""
@@ -96,7 +97,7 @@ def answer_problems(app: FastAPI) -> None:
             # FastAPI's, for JSON that the parser gave up on: too deep, no Unicode, a number of too many digits.
             return Problem(422, "invalid", "body: cannot be read").response()
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            error.headers = {"Allow": ", ".join(_allowed(request))}
+            error.headers = {ALLOW: ", ".join(_allowed(request))}
         word = _WORDS.get(error.status_code, "invalid")
         return Problem(error.status_code, word, str(error.detail), error.headers).response()
 

@@ -25,8 +25,7 @@ from brownout_shop.application import application
 from brownout_shop.discovery.registry import Instance
 from brownout_shop.middleware import Drain
 from brownout_shop.resilience.client import Client
-from brownout_shop.rpc.server import Server
-from brownout_shop.serve import Name, _listening
+from brownout_shop.serve import Name, _listening, _rpc_server
 from brownout_shop.settings import Settings
 from brownout_shop.telemetry.health import Health
 from brownout_shop.telemetry.tracing import Tracing
@@ -75,6 +74,7 @@ async def shop(database_url: str, token_secret: str) -> AsyncIterator[dict[str, 
                 otlp_url="",
                 database_url=database_url,
                 token_secret=token_secret,
+                callback_secret="another secret of these tests only, 32 bytes",
                 grpc_listen="127.0.0.1:0",
             )
             client = await stack.enter_async_context(Client(name, lambda callee: [found[callee]]))
@@ -82,13 +82,14 @@ async def shop(database_url: str, token_secret: str) -> AsyncIterator[dict[str, 
             if service.database is not None:
                 stack.push_async_callback(service.database.close)
                 await service.database.prepare()
-            app = application(name, service, health, Drain())
+            drain = Drain()
+            app = application(name, service, health, drain)
             Tracing.follow_app(app)
             listening = stack.enter_context(_listening(app, settings))
             stack.push_async_callback(listening.finish, 1)
             host, port = listening.listener.getsockname()
             found[name] = Instance(name, f"{host}:{port}")
-            for server in (each for each in service.companions if isinstance(each, Server)):
+            for server in _rpc_server(service, settings, health, drain) if service.methods else ():
                 await server.start()
                 stack.push_async_callback(server.stop, 1)
                 found[name] = Instance(name, f"{host}:{port}", {"grpc": f"127.0.0.1:{server.port}"})

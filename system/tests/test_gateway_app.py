@@ -122,7 +122,7 @@ async def test_orders_get_the_validated_user_and_role_whatever_the_caller_claims
 
 async def test_who_needs_no_token_is_nobody_whatever_the_caller_claims(gateway: aiohttp.ClientSession) -> None:
     claimed = {"X-User-Id": "r1", "X-User-Role": "admin"}
-    body = (await asked(gateway, "POST", "/api/users/login", data=b"{}", headers=claimed))[1]
+    body = (await asked(gateway, "POST", "/api/users/login", json={}, headers=claimed))[1]
     assert (body["user"], body["role"]) == (None, None)
 
 
@@ -136,18 +136,18 @@ async def test_the_idempotency_key_goes_with_an_order(gateway: aiohttp.ClientSes
 async def test_what_is_for_admins_is_for_nobody_else(
     gateway: aiohttp.ClientSession, method: str, path: str, headers: dict[str, str], status: int
 ) -> None:
-    assert (await asked(gateway, method, path, headers=headers, data=b"{}"))[0] == status
+    assert (await asked(gateway, method, path, headers=headers, json={}))[0] == status
 
 
 @pytest.mark.parametrize(("method", "path"), FOR_ADMINS)
 async def test_an_admin_is_passed_through(gateway: aiohttp.ClientSession, method: str, path: str) -> None:
-    status, body = await asked(gateway, method, path, headers=ROOT, data=b"{}")
+    status, body = await asked(gateway, method, path, headers=ROOT, json={})
     assert (status, body["asked"], body["role"]) == (200, f"{method} {path.removeprefix('/api')}", "admin")
 
 
 @pytest.mark.parametrize("whose", ["me", "a1"])
 async def test_ones_own_password_is_ones_own_to_change(gateway: aiohttp.ClientSession, whose: str) -> None:
-    status, body = await asked(gateway, "PUT", f"/api/users/{whose}/password", headers=ALICE, data=b"{}")
+    status, body = await asked(gateway, "PUT", f"/api/users/{whose}/password", headers=ALICE, json={})
     assert (status, body["asked"], body["body"]) == (200, "PUT /users/a1/password", "{}")
 
 

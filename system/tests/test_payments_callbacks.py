@@ -19,6 +19,7 @@ from brownout_shop.signature import Signer
 from paying import SECRET, Shop, paid, served, shop_over
 
 SIGNER = Signer(SECRET)
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ async def told(
     payments: aiohttp.ClientSession, key: str, status: str, *, signer: Signer = SIGNER, signature: str = ""
 ) -> tuple[int, dict[str, Any]]:
     body = json.dumps({"key": key, "id": "c1", "amount": 1990, "currency": "EUR", "status": status}).encode()
-    headers = {"X-Signature": signature or signer.sign(body)}
+    headers = {"X-Signature": signature or signer.sign(body), **JSON}
     async with payments.post("/callback", data=body, headers=headers) as answer:
         return answer.status, await answer.json(content_type=None)
 
@@ -154,7 +155,7 @@ async def test_a_forged_or_old_one_is_401_and_changes_nothing(
     ],
 )
 async def test_a_signed_one_of_another_form_is_422(payments: aiohttp.ClientSession, body: bytes) -> None:
-    async with payments.post("/callback", data=body, headers={"X-Signature": SIGNER.sign(body)}) as answer:
+    async with payments.post("/callback", data=body, headers={"X-Signature": SIGNER.sign(body), **JSON}) as answer:
         assert answer.status == 422
         assert (await answer.json(content_type=None))["type"] == "urn:brownout-shop:problem:invalid"
 

@@ -75,8 +75,8 @@ def routes(client: Client) -> APIRouter:
         caller = await _validated(client, request)
         if caller.role != "admin":
             raise Problem(403, "forbidden", "only for admins")
-        path = _behind(request)
-        return await _proxied(client, request, path.split("/")[1], path, caller)
+        callee = request.scope["path"].split("/")[2]
+        return await _proxied(client, request, callee, _behind(request), caller)
 
     for callee in PROXIED:
         _proxy(router, client, callee)

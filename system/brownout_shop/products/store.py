@@ -128,8 +128,16 @@ _WHERE = {State.HELD: "held", State.SOLD: "sold", State.RETURNED: "stock", State
 """In which column of a product the pieces of a reservation are counted."""
 
 
-def _move(before: State, after: State, which: str, also: str = "") -> Any:
-    """Return the statement that moves the pieces of some reservations, if they are there, and says whose they were."""
+def _move(before: State, after: State, which: str, also: str = "", still: str = "true") -> Any:
+    """Return the statement that moves the pieces of some reservations, if they are there, and says whose they were.
+
+    Args:
+        before: in which state they are.
+        after: in which they will be.
+        which: they are chosen by.
+        also: what else is set.
+        still: what has to hold of each even when others have done with it.
+    """
     source, target = _WHERE[before], _WHERE[after]
     return text(f"""
 WITH chosen AS (
@@ -142,7 +150,8 @@ WITH chosen AS (
     ORDER BY sku FOR UPDATE OF products
 ), moved AS (
     UPDATE reservations SET state = '{after}'{also}
-    WHERE state = '{before}' AND order_id IN (SELECT order_id FROM chosen) AND (SELECT bool_and(enough) FROM locked)
+    WHERE state = '{before}' AND {still} AND order_id IN (SELECT order_id FROM chosen)
+        AND (SELECT bool_and(enough) FROM locked)
     RETURNING order_id
 ), counts AS (
     SELECT sku, sum(quantity) AS quantity FROM moved JOIN reserved_items USING (order_id) GROUP BY sku
@@ -169,7 +178,8 @@ _CANCEL_SOLD = _move(State.SOLD, State.CANCELLED, _OF_ORDER)
 _CANCEL_RETURNED = text(f"""
 UPDATE reservations SET state = 'cancelled' WHERE {_OF_ORDER} AND state = 'returned' RETURNING order_id
 """)  # noqa: S608 - same
-_EXPIRE = _move(State.HELD, State.RETURNED, f"expires_at <= now() ORDER BY expires_at LIMIT {EXPIRED_AT_ONCE}")
+_OVER = "expires_at <= now()"
+_EXPIRE = _move(State.HELD, State.RETURNED, f"{_OVER} ORDER BY expires_at LIMIT {EXPIRED_AT_ONCE}", still=_OVER)
 
 
 class ReservationOverError(Exception):

@@ -9,7 +9,7 @@ from typing import Self
 import aiohttp
 
 from brownout_shop.discovery.registry import Instance
-from brownout_shop.problems import RETRY_AFTER, word_of
+from brownout_shop.problems import ALLOW, RETRY_AFTER, word_of
 from brownout_shop.resilience import deadline
 from brownout_shop.resilience.balancer import Balancer, RoundRobin
 from brownout_shop.resilience.calls import Calls
@@ -124,8 +124,8 @@ class Client:
                 timeout=timeout,
                 allow_redirects=False,  # what is not 2xx is an error
             ) as response:
-                retry_after = response.headers.get(RETRY_AFTER, "")
-                answer = Answer(response.status, await response.read(), response.content_type, retry_after)
+                told = (response.headers.get(name, "") for name in (RETRY_AFTER, ALLOW))
+                answer = Answer(response.status, await response.read(), response.content_type, *told)
         except TimeoutError as error:
             raise CalleeTimedOutError(callee) from error
         except (aiohttp.ClientError, OSError) as error:

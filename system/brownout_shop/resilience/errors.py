@@ -13,7 +13,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from brownout_shop.problems import RETRY_AFTER, Problem, word_of
+from brownout_shop.problems import ALLOW, RETRY_AFTER, Problem, word_of
 from brownout_shop.resilience.breaker import BreakerOpenError, OpenError
 
 __all__ = [
@@ -42,17 +42,20 @@ class Answer:
 
     Args:
         retry_after: when the callee wants to be asked again, in seconds; empty if it does not say.
+        allow: by which methods it may be asked; empty if it does not say.
     """
 
     status: int
     body: bytes
     content_type: str
     retry_after: str = ""
+    allow: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
         """What of the answer's headers is for whoever gets it in the end."""
-        return {RETRY_AFTER: self.retry_after} if SECONDS.fullmatch(self.retry_after) else {}
+        again = {RETRY_AFTER: self.retry_after} if SECONDS.fullmatch(self.retry_after) else {}
+        return again | ({ALLOW: self.allow} if self.allow else {})
 
 
 class CallError(Problem):

@@ -87,6 +87,8 @@ class Accounts:
     async def change_role(self, user_id: str, role: Role, *, by: str) -> User:
         """Change another's role and return the user; one's own stays, lest a slip leave the shop without an admin.
 
+        Two admins who demote each other at once do leave it without one: no row is common to both changes.
+
         Raises:
             Problem: 403 for one's own role, 404 for an unknown user.
         """
