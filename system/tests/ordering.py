@@ -7,14 +7,11 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from fastapi import APIRouter
 from sqlalchemy import make_url, text
 
-from brownout_shop.application import application
 from brownout_shop.database import Database
 from brownout_shop.discovery.registry import Instance
 from brownout_shop.events import Event
-from brownout_shop.middleware import Drain
 from brownout_shop.orders import app as orders_app
 from brownout_shop.orders.store import METADATA, OUTBOX, OrderStore
 from brownout_shop.products import app as products_app
@@ -23,11 +20,8 @@ from brownout_shop.products.domain import CATALOGUE
 from brownout_shop.products.sales import cancel, sell
 from brownout_shop.products.store import ProductStore
 from brownout_shop.resilience.client import Client
-from brownout_shop.serve import _listening
-from brownout_shop.service import Service
 from brownout_shop.settings import Settings
-from brownout_shop.telemetry.health import Health
-from wires import Fuse, Wire
+from wires import Fuse, Wire, served
 
 HANDLED = {"c1.order.created": sell, "c1.order.cancelled": cancel}
 BOTH = """
@@ -113,15 +107,6 @@ class Shop:
     def _instances(self, callee: str) -> list[Instance]:
         self._clock_ns += 11 * 10**9  # each call is in a window of its own: no breaker opens here
         return [Instance(callee, f"127.0.0.1:{self.to[callee].port}")]
-
-
-@contextlib.asynccontextmanager
-async def served(name: str, router: APIRouter) -> AsyncIterator[int]:
-    health = Health(consul=lambda: True, has_instance=lambda _: True)
-    settings = Settings(cell="c1", instance=f"{name}-0", listen="127.0.0.1:0", consul_url="", otlp_url="")
-    with _listening(application(name, Service(router), health, Drain()), settings) as listening:
-        yield listening.listener.getsockname()[1]
-        await listening.finish(1)
 
 
 async def _known(_: web.Request) -> web.Response:

@@ -3,13 +3,14 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from brownout_shop.discovery.fake import FakeConsul
 from brownout_shop.discovery.registry import Instance, Registration, Registry
+from wires import until
 
 VIA = {"via-orders": {"Address": "127.0.0.1", "Port": 20123}}
 ME = Registration("users", "users-0", "c1", "127.0.0.1", 8001, VIA)
@@ -25,12 +26,6 @@ async def consul() -> AsyncIterator[FakeConsul]:
 async def registry(consul: FakeConsul) -> AsyncIterator[Registry]:
     async with Registry(consul.url, ME) as registry:
         yield registry
-
-
-async def until(true: Callable[[], object], within_s: float = 5) -> None:
-    async with asyncio.timeout(within_s):
-        while not true():  # noqa: ASYNC110 - what it waits for tells nobody
-            await asyncio.sleep(0.01)
 
 
 def services(*ports: int) -> dict[str, dict[str, Any]]:

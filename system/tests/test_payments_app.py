@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from brownout_shop.discovery.fake import FakeConsul
-from paying import ALICE, SECRET, Shop, paid, shop_over, until
+from paying import ALICE, SECRET, Shop, paid, shop_over
+from wires import until
 
 
 @pytest.fixture

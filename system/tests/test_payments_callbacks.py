@@ -16,7 +16,8 @@ from brownout_shop.payments.domain import Payment
 from brownout_shop.provider.callbacks import Callbacks
 from brownout_shop.resilience.client import Client
 from brownout_shop.signature import Signer
-from paying import SECRET, Shop, paid, served, shop_over
+from paying import SECRET, Shop, paid, shop_over
+from wires import served
 
 SIGNER = Signer(SECRET)
 JSON = {"Content-Type": "application/json"}

@@ -13,7 +13,8 @@ from brownout_shop.payments.domain import Payment
 from brownout_shop.payments.refunds import give_back
 from brownout_shop.problems import Problem
 from brownout_shop.resilience.client import CallError, Client
-from paying import Shop, paid, shop_over, until
+from paying import Shop, paid, shop_over
+from wires import until
 
 
 @pytest.fixture

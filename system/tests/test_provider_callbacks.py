@@ -1,7 +1,7 @@
 """The provider's callbacks, from a real Postgres to a merchant on loopback who does not always answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from brownout_shop.provider.store import METADATA, Charge, Ledger, Status
 from brownout_shop.resilience.client import Client
 from brownout_shop.settings import Settings, SettingsError
 from brownout_shop.signature import Signer
+from wires import until
 
 SIGNER = Signer(b"a secret of thirty-two bytes, yes")
 CHARGE = Charge("c1", 1990, "EUR", "order-1")
@@ -77,12 +78,6 @@ async def callbacks(ledger: Ledger, client: Client) -> AsyncIterator[Callbacks]:
     await callbacks.start()
     yield callbacks
     await callbacks.stop(5)
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - what it waits for tells nobody
-            await asyncio.sleep(0.01)
 
 
 async def nothing_left(ledger: Ledger) -> None:

@@ -1,8 +1,17 @@
-"""Wires between services and their servers on loopback, which break at a chosen piece of what passes."""
+"""Services on loopback, and wires between them and their servers, which break at a chosen piece of what passes."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+
+from fastapi import APIRouter
+
+from brownout_shop.application import application
+from brownout_shop.middleware import Drain
+from brownout_shop.serve import _listening
+from brownout_shop.service import Service
+from brownout_shop.settings import Settings
+from brownout_shop.telemetry.health import Health
 
 
 class Fuse:
@@ -33,7 +42,11 @@ class Wire:
     """A relay to a port on loopback; what is not let through cuts the connection in both directions."""
 
     def __init__(self, to_port: int, fuse: Fuse) -> None:
-        self._to_port, self._fuse = to_port, fuse
+        self.to_port, self._fuse = to_port, fuse
+        self.requests, self.answers = asyncio.Event(), asyncio.Event()
+        """Cleared, they hold back what the client, and the server, says."""
+        self.requests.set()
+        self.answers.set()
         self.port = self._open = 0
 
     @contextlib.asynccontextmanager
@@ -41,23 +54,40 @@ class Wire:
         async with await asyncio.start_server(self._relay, "127.0.0.1", 0) as server:
             self.port = server.sockets[0].getsockname()[1]
             yield self
+            self.requests.set()
+            self.answers.set()
             await until(lambda: not self._open)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
-        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
-        await asyncio.gather(self._pump(reader, to_writer, writer), self._pump(to_reader, writer, to_writer))
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self.to_port)
+        await asyncio.gather(
+            self._pump(reader, to_writer, writer, self.requests), self._pump(to_reader, writer, to_writer, self.answers)
+        )
         self._open -= 1
 
-    async def _pump(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter, back: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, to: asyncio.StreamWriter, back: asyncio.StreamWriter, gate: asyncio.Event
+    ) -> None:
         with contextlib.suppress(ConnectionError):
             while piece := await reader.read(2**16):
+                await gate.wait()
                 if not self._fuse.passes():
                     back.transport.abort()
                     to.transport.abort()
                 to.write(piece)
                 await to.drain()
         to.close()
+
+
+@contextlib.asynccontextmanager
+async def served(name: str, router: APIRouter) -> AsyncIterator[int]:
+    """A service of these routes; its port."""
+    health = Health(consul=lambda: True, has_instance=lambda _: True)
+    settings = Settings(cell="c1", instance=f"{name}-0", listen="127.0.0.1:0", consul_url="", otlp_url="")
+    with _listening(application(name, Service(router), health, Drain()), settings) as listening:
+        yield listening.listener.getsockname()[1]
+        await listening.finish(1)
 
 
 async def until(true: Callable[[], object], within_s: float = 20) -> None:
