@@ -84,7 +84,7 @@ class Written:
         """
         begin_s = self.now_s if at_s is None else at_s
         trace_id = self._trace(reaches, begin_s, took_s or 0.0)
-        ended = {"error": error} if status is None else {"status": status, "body": body}
+        ended: dict[str, Any] = {"error": error} if status is None else {"status": status, "body": body}
         if retry_after_s is not None:
             ended["retry_after_s"] = retry_after_s
         due = {"service": service, "due_ns": _ns(begin_s - late_s)}

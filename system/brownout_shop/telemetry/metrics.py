@@ -39,7 +39,7 @@ __all__ = [
 # What no dashboard shows is not scraped each second: the interpreter's own, and when each counter was born.
 for _collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
     REGISTRY.unregister(_collector)
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # From a refusal (under 5 ms) to the client's total time-out of 10 s (clause 3.1) and what may outlive it.
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
