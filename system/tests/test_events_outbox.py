@@ -39,7 +39,7 @@ async def test_what_was_committed_is_taken_in_order(database: Database) -> None:
 async def test_it_is_not_there_if_what_it_tells_of_was_refused(database: Database) -> None:
     event = OUTBOX.event("c1.order.created", "order-1", {})
     impossible = select(literal(1) / literal(0)).cte("impossible")
-    with pytest.raises(RefusedValueError, match="division by zero"):
+    with pytest.raises(RefusedValueError):
         await database.execute(event.add_cte(impossible).returning(select(impossible).scalar_subquery()))
     assert await OUTBOX.depth(database.execute) == 0
 
