@@ -9,9 +9,9 @@ SEED ?= 1
 .PHONY: help install check test gate mutants soak kills up down doctor lock clean
 
 help:
-	@echo 'make gate     break the shop behind Toxiproxy, all promises at once, and judge it (about 3 minutes; 10 more the first time)'
+	@echo 'make gate     break the shop behind Toxiproxy, all promises at once, and judge it (about 6 minutes; 10 more the first time)'
 	@echo 'make test     the tests, some of the mutants among them'
-	@echo 'make mutants  every broken shop against the promise that is about it: the score, written to docs/mutants.md (about 10 minutes)'
+	@echo 'make mutants  every broken shop against the promise that is about it: the score, written to docs/mutants.md (about 15 minutes)'
 	@echo 'make soak N=20  so many gates of the unbroken shop, one after another, and what they said (BUSY=--busy: on a busy machine)'
 	@echo 'make check    formatting, lint, types, and the direction of imports'
 	@echo 'make kills    end N=100 runs every way there is while they break something, and time until nothing of them is left'

@@ -8,11 +8,14 @@ from typing import Any
 
 from brownout.scripts import Seen, Step, answered, messages, select
 
-__all__ = ["OPENED", "balanced", "closed"]
+__all__ = ["OPENED", "balanced", "closed", "told"]
 
 ORDERED, PAID = "POST /api/orders", "POST /api/payments"
 ARRIVES_WITHIN_S = 20
-NOTIFIED = "SELECT substring(text from '[0-9a-f]{32}') AS order_id FROM notifications WHERE event_id IS NOT NULL"
+NOTIFIED = """
+SELECT substring(text from '[0-9a-f]{32}') AS order_id FROM notifications
+WHERE event_id IS NOT NULL AND text LIKE 'We have received%'
+"""  # a cancelled order is told of once more
 STOCK = "SELECT sku, stock + held + sold AS pieces FROM products ORDER BY sku"
 
 OPENED = (select("opening stock", "products", STOCK),)
@@ -26,7 +29,7 @@ def closed(buying: str) -> tuple[Step, ...]:
         select("notified", "notifications", NOTIFIED, until=arrived, within_s=5),
         select("orders", "orders", "SELECT id, amount FROM orders"),
         select("reserved", "products", "SELECT order_id FROM reservations WHERE state <> 'returned'"),
-        select("charges", "provider", "SELECT reference, amount FROM charges"),
+        select("charges", "provider", "SELECT reference, amount FROM charges WHERE status <> 'voided'"),
         select("closing stock", "products", STOCK),
     )
 
@@ -51,6 +54,12 @@ def balanced(seen: Seen) -> None:
     assert seen.rows("opening stock") == seen.rows("closing stock"), "the stock does not add up"
     wrong = [order for order, amount in charges.items() if orders.get(order) != amount]
     assert not wrong, f"order {wrong[0]} was charged {charges[wrong[0]]}, it costs {orders.get(wrong[0])}"
+
+
+def told(seen: Seen, name: str, field: str) -> list[str]:
+    """A field of every 2xx answer in one phase."""
+    bodies = [one.completed.detail.get("body") for one in seen.requests(name) if one.ok and one.completed]
+    return [str(body[field]) for body in bodies if isinstance(body, dict) and field in body]
 
 
 def _nothing_lost(books: str, acknowledged: set[str], there: Any) -> None:

@@ -9,10 +9,12 @@ def doors() -> Story:
     seen = yield (
         calls("stranger", "knock-without-a-token", count=3),
         calls("forger", "knock-with-a-wrong-token", count=3),
+        calls("scribe", "knock-with-an-unsigned-token", count=3),
         calls("lost", "ask-for-nothing", count=3),
         calls("guest", "browse", count=3),
     )
     seen.answered("stranger", statuses={401})
     seen.answered("forger", statuses={401})
+    seen.answered("scribe", statuses={401})
     seen.answered("lost", statuses={404})
     seen.none_failed("guest")

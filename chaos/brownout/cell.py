@@ -17,6 +17,7 @@ __all__ = [
     "Network",
     "Processes",
     "Registry",
+    "Servers",
     "Stores",
     "Telemetry",
     "Toxic",
@@ -176,6 +177,27 @@ class Configuration(Protocol):
         """
 
 
+class Servers(Protocol):
+    """The servers that a cell has to itself: to stop one harms nobody else."""
+
+    async def stop(self, server: str) -> dict[str, Any]:
+        """End a server at once, as a crash does; returns its exit code, as ``exit_code``, once it is gone.
+
+        Raises:
+            FaultError: it does not end, or the cell shares it with others.
+        """
+
+    async def start(self, server: str) -> dict[str, Any]:
+        """Start a server again, at the same address; returns its ``address`` once it answers.
+
+        Raises:
+            FaultError: it does not, or the cell shares it with others.
+        """
+
+    async def canary(self, server: str, within_s: float) -> Canary:
+        """Talk to a server at its own address, no proxy between, and say what came of it."""
+
+
 class Cell(Protocol):
     """One isolated running copy of the system."""
 
@@ -190,6 +212,10 @@ class Cell(Protocol):
     @property
     def processes(self) -> Processes:
         """Its running services."""
+
+    @property
+    def servers(self) -> Servers:
+        """The servers that it has to itself."""
 
     @property
     def telemetry(self) -> Telemetry:

@@ -134,6 +134,7 @@ class _Gate:
                         scenario.services,
                         instances=scenario.instances,
                         environment=scenario.environment,
+                        private=scenario.private,
                     )
                 )
             started_s = time.monotonic()

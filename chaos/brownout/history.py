@@ -30,7 +30,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         action: what was done: the phase of a request, the fault in words, the step's name.
         outcome: INVOKED when it begins; OK, FAILED or UNKNOWN when it ends.
         of: the index of the INVOKED event that this one ends; -1 on an event that stands alone.
-        detail: figures and words; for a request ``status``, ``error``, ``due_ns``, ``body``.
+        detail: figures and words; for a request ``status``, ``error``, ``due_ns``, ``body``, ``retry_after_s``.
         trace_id: 32 hexadecimal digits that the request carried, empty where there was none.
     """
 
@@ -79,6 +79,11 @@ class Operation(msgspec.Struct, frozen=True):
     def status(self) -> int | None:
         """The HTTP status of the answer; None where there was none."""
         return self.completed.detail.get("status") if self.completed else None
+
+    @property
+    def retry_after_s(self) -> int | None:
+        """In how many seconds the answer asked to come again; None where it did not."""
+        return self.completed.detail.get("retry_after_s") if self.completed else None
 
     @property
     def target(self) -> str:

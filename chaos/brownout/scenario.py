@@ -295,6 +295,7 @@ class Scenario(msgspec.Struct, frozen=True):
         environment: settings of services that hold in this run only.
         seed: of everything that is drawn at random.
         queries: what Prometheus is asked of the run once it is over; ``$cell`` is the cell's name.
+        private: the servers that the cell has to itself, of `PRIVATE_SERVERS`; it shares the others.
     """
 
     name: str
@@ -305,6 +306,7 @@ class Scenario(msgspec.Struct, frozen=True):
     environment: dict[str, dict[str, str]] = {}
     seed: int = 0
     queries: tuple[str, ...] = ()
+    private: tuple[str, ...] = ()
 
     def every_step(self) -> Iterator[Step]:
         """All steps, those within others too, in the order in which they begin."""

@@ -13,11 +13,8 @@ of the function judges it: a failed ``assert`` is a FAIL. The second half may ru
 """
 
 import linecache
-import runpy
-import sys
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,7 +22,8 @@ import msgspec
 
 from brownout.cell import Fault
 from brownout.errors import FileError
-from brownout.faults import BlackHole, Killed, Latency, Outage, Paused, Terminated
+from brownout.faults import BlackHole, Killed, Latency, Outage, Paused, Restarted, Terminated
+from brownout.programs import values_of
 from brownout.promises.evidence import edge_of
 from brownout.promises.promise import BrokenError, Name, NoEvidenceError, Stated, key
 from brownout.recording import Recording
@@ -51,6 +49,7 @@ __all__ = [
     "outage",
     "paused",
     "put",
+    "restarted",
     "script",
     "script_files",
     "scripts_in",
@@ -69,10 +68,12 @@ class Script(Stated, frozen=True, kw_only=True, tag="script"):
     Attributes:
         story: a generator function without arguments; its docstring is the promise.
         instances: how many of a service, where it differs from the topology.
+        private: the servers that its cell has to itself.
     """
 
     story: Callable[[], Story]
     instances: dict[str, int] = msgspec.field(default_factory=dict)
+    private: tuple[str, ...] = ()
 
     def scenario(self, topology: Topology) -> Scenario:
         """The whole system, and the steps of the story."""
@@ -80,7 +81,13 @@ class Script(Stated, frozen=True, kw_only=True, tag="script"):
         for step in _all(steps):
             _check_edges(step, topology)
         return Scenario(
-            self.name, self.journey, steps, tuple(topology.services), self.instances, environment=self.environment
+            self.name,
+            self.journey,
+            steps,
+            tuple(topology.services),
+            self.instances,
+            environment=self.environment,
+            private=self.private,
         )
 
     def examine(self, recording: Recording) -> Verdict:
@@ -108,6 +115,7 @@ def script(
     instances: Mapping[str, int] | None = None,
     environment: Mapping[str, dict[str, str]] | None = None,
     services: Iterable[str] = (),
+    private: Iterable[str] = (),
 ) -> Callable[[Callable[[], Story]], Script]:
     """Make a script of a generator function.
 
@@ -117,6 +125,7 @@ def script(
         instances: how many of a service, where it differs from the topology.
         environment: settings of services in this run.
         services: those that run; none named: all of them.
+        private: the servers that its cell has to itself, ``consul`` or ``postgres``, so that they may be `restarted`.
 
     Raises:
         msgspec.ValidationError: the function's name is too long, or has capital letters.
@@ -129,6 +138,7 @@ def script(
         services=tuple(services),
         story=story,
         instances=dict(instances or {}),
+        private=tuple(private),
     )
 
 
@@ -156,9 +166,9 @@ def load(name: str, journey: str, *, rate: float) -> Load:
     return Load(name, journey, rate)
 
 
-def calls(name: str, journey: str, *, count: int = 1, every_s: float = 0.0) -> Calls:
-    """A journey several times, one after another."""
-    return Calls(name, journey, count, every_s=every_s)
+def calls(name: str, journey: str, *, count: int = 1, every_s: float = 0.0, together: bool = False) -> Calls:
+    """A journey several times, one after another, or all at once."""
+    return Calls(name, journey, count, every_s=every_s, together=together)
 
 
 def select(name: str, service: str, sql: str, *, until: Answered | None = None, within_s: float = 0.0) -> Select:
@@ -211,6 +221,11 @@ def terminated(service: str, instance: int = 0) -> Terminated:
     return Terminated(service, instance)
 
 
+def restarted(server: str) -> Restarted:
+    """A server of the cell's own is gone, and then started again: Postgres with its data, Consul with nothing."""
+    return Restarted(server)
+
+
 def script_files(contract: Path) -> list[Path]:
     """The files beside a contract that may have scripts, by name."""
     return sorted(contract.parent.glob("*.py"))
@@ -225,26 +240,7 @@ def scripts_in(path: Path) -> tuple[Script, ...]:
     if not __debug__:
         cause = "Python was told to leave out assertions, which scripts judge by"
         raise FileError(str(path), cause, "run it without -O and PYTHONOPTIMIZE")
-    try:
-        with _importing_from(path.parent):
-            values = runpy.run_path(str(path), run_name=path.stem)
-    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is told as the file's mistake
-        raise FileError(str(path), f"cannot be loaded: {type(error).__name__}: {error}".splitlines()[0]) from None
-    return tuple(value for value in values.values() if isinstance(value, Script))
-
-
-@contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    before = set(sys.modules)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        for name in set(sys.modules) - before:  # another folder's files may have the same names
-            origin = getattr(sys.modules[name], "__file__", None)
-            if origin and Path(origin).parent == folder:
-                del sys.modules[name]
+    return tuple(value for value in values_of(path).values() if isinstance(value, Script))
 
 
 def _all(steps: tuple[Step, ...]) -> Iterator[Step]:

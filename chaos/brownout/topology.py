@@ -10,10 +10,22 @@ from msgspec import Meta
 from brownout.errors import FileError
 from brownout.files import parse_toml, read_text
 
-__all__ = ["EDGE_SERVERS", "HARNESS", "Edge", "Service", "Topology", "parse_topology", "read_topology"]
+__all__ = [
+    "EDGE_SERVERS",
+    "HARNESS",
+    "PRIVATE_SERVERS",
+    "Edge",
+    "Service",
+    "Topology",
+    "parse_topology",
+    "read_topology",
+]
 
 EDGE_SERVERS = ("postgres", "consul", "kafka")
 """The servers that a service reaches over an edge, that is, through a proxy of its own."""
+
+PRIVATE_SERVERS = ("consul", "postgres")
+"""Those of which a cell may have one of its own: only such a one may be stopped."""
 
 HARNESS = "brownout"
 """The caller under whose name the harness's own proxies go; no service may be called so."""

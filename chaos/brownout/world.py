@@ -57,7 +57,7 @@ async def _world(topology: Topology, log: Callable[[str], Path], say: Say) -> As
         ):
             say("servers", "ready", 1.0)
             listeners = ListenerPool(servers.kafka.listeners if servers.kafka else ())
-            yield World(topology, servers, supervisor, services, listeners, log)
+            yield World(topology, servers, programs, supervisor, services, listeners, log)
 
 
 async def watched(work: Awaitable[T], world: World, stop: asyncio.Event) -> T:

@@ -65,6 +65,7 @@ class Written:
         error: str = "",
         late_s: float = 0.0,
         body: Any = None,
+        retry_after_s: int | None = None,
     ) -> str:
         """One request; without ``at_s`` it begins now, and now is its end afterwards. Returns its trace.
 
@@ -79,10 +80,13 @@ class Written:
             error: why there was no answer; ``refused…`` is known to have failed.
             late_s: how long after it was due it is sent.
             body: of the answer.
+            retry_after_s: when it asks to come again.
         """
         begin_s = self.now_s if at_s is None else at_s
         trace_id = self._trace(reaches, begin_s, took_s or 0.0)
-        ended = {"error": error} if status is None else {"status": status, "body": body}
+        ended: dict[str, Any] = {"error": error} if status is None else {"status": status, "body": body}
+        if retry_after_s is not None:
+            ended["retry_after_s"] = retry_after_s
         due = {"service": service, "due_ns": _ns(begin_s - late_s)}
         end_s = None if took_s is None else begin_s + took_s
         self._add(_Line(actor, phase, begin_s, end_s, _outcome(status, error), due, ended, trace_id))

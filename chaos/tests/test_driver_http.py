@@ -117,6 +117,14 @@ def test_whatever_is_answered_can_be_recorded_and_is_read_back(raw: bytes) -> No
     assert msgspec.json.decode(msgspec.json.encode(detail)) == detail
 
 
+@pytest.mark.parametrize(
+    ("header", "detail"),
+    [("60", {"retry_after_s": 60}), ("", {}), ("Wed, 21 Oct 2015 07:28:00 GMT", {}), ("-1", {}), ("9" * 40, {})],
+)
+def test_when_to_come_again_is_recorded_in_seconds(header: str, detail: dict[str, int]) -> None:
+    assert _answered(503, b"", header).detail == {"status": 503, "body": "", **detail}
+
+
 async def test_the_harness_own_want_of_descriptors_is_no_refusal(driver: HttpDriver, url: str) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     spare = [os.open(os.devnull, os.O_RDONLY)]  # the lowest free number, or one above it

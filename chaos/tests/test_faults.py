@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from brownout.cell import Canary, Toxic
-from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeTelemetry
+from brownout.cells.fake import FakeCell, FakeNetwork, FakeProcesses, FakeServers, FakeTelemetry
 from brownout.errors import FaultError
-from brownout.faults import BlackHole, Latency, Outage, Paused, Terminated
+from brownout.faults import BlackHole, Latency, Outage, Paused, Restarted, Terminated
 from brownout.topology import Edge
 
 EDGE = Edge("orders", "users")
@@ -114,3 +114,32 @@ async def test_instances_that_were_paused_go_on_when_another_cannot_be() -> None
         async with Paused("users").injected(cell):
             pass
     assert cell.processes.standing_still == set()
+
+
+def a_cell_of_its_own(*servers: str) -> FakeCell:
+    return FakeCell(FakeNetwork(), FakeProcesses(), FakeTelemetry(), servers=FakeServers(*servers))
+
+
+async def test_a_server_that_is_restarted_is_gone_until_it_is_left() -> None:
+    cell = a_cell_of_its_own("consul", "postgres")
+    before = await Restarted("consul").bites(cell)
+    async with Restarted("consul").injected(cell) as said:
+        assert cell.servers.stopped == {"consul"}
+        bite = await Restarted("consul").bites(cell)
+    assert (before.bit, before.seen) == (False, "answered")
+    assert (bite.bit, bite.seen, said) == (True, "refused", {"exit_code": -9})
+    assert cell.servers.stopped == set()
+
+
+async def test_a_server_is_started_again_whatever_happens_while_it_is_gone() -> None:
+    cell = a_cell_of_its_own("consul")
+    with pytest.raises(KeyError):
+        async with Restarted("consul").injected(cell):
+            raise KeyError
+    assert cell.servers.stopped == set()
+
+
+async def test_a_server_that_cells_share_is_not_stopped() -> None:
+    with pytest.raises(FaultError, match="consul: is shared by all cells"):
+        async with Restarted("consul").injected(a_cell_of_its_own("postgres")):
+            pass

@@ -1,5 +1,6 @@
 """The pytest plugin: the gate's scenarios are items, and those selected are put to the test together."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,9 @@ def test_every_promise_and_script_is_an_item() -> None:
 
 
 def test_items_are_selected_by_their_names() -> None:
-    said = run("scenarios", "--collect-only", "-q", "-k", "kafka-cut")
-    assert [line for line in said.stdout.splitlines() if "::" in line] == ["scenarios/kafka_cut.py::kafka-cut"]
+    said = run("scenarios", "--collect-only", "-q", "-k", "kafka-missing")
+    one = "scenarios/kafka_missing_at_the_start.py::kafka-missing-at-the-start"
+    assert [line for line in said.stdout.splitlines() if "::" in line] == [one]
 
 
 def test_a_wrong_contract_is_an_error_of_the_collection(tmp_path: Path) -> None:
@@ -54,7 +56,8 @@ def test_those_selected_are_put_to_the_test_and_reported(tmp_path: Path) -> None
 def test_what_is_not_kept_fails_with_its_reason_and_no_traceback(tmp_path: Path) -> None:
     folder = tmp_path / "scenarios"
     folder.mkdir()
-    (folder / "journeys.py").write_text((ROOT / "scenarios" / "journeys.py").read_text())
+    for name in ("journeys.py", "arranged.py", "mischief.py"):
+        shutil.copy(ROOT / "scenarios" / name, folder)
     text = CONTRACT.read_text()
     start = text.index('kind = "deadline"')
     promise = text[start : text.index("[[promise]]", start)].replace("status = 504", "status = 418")

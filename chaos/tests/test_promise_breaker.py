@@ -80,6 +80,7 @@ class Run(msgspec.Struct, kw_only=True):
     again_after: int | None = 503
     entry: str = "orders"
     traced: bool = True
+    says_when: dict[int, int | None] | None = None
 
     def judged(self) -> Verdict:
         story = Written()
@@ -98,7 +99,8 @@ class Run(msgspec.Struct, kw_only=True):
             story.call("closed", at_s=story.now_s, status=status, reaches=BOTH)
         self.again(story)
         story.end()
-        return PROMISE.check(story.recording())
+        promise = msgspec.structs.replace(PROMISE, retry_after=self.says_when is not None)
+        return promise.check(story.recording())
 
     def below(self, story: Written) -> None:
         with story.fault(OUTAGE):
@@ -140,6 +142,7 @@ class Run(msgspec.Struct, kw_only=True):
                 status=self.passes.get(number, self.refused_status),
                 took_s=self.refusal_s,
                 reaches=self.passed_reaches if number in self.passes else self.refused_reaches,
+                retry_after_s=None if self.says_when is None else self.says_when.get(number, 60 - number),
             )
         story.now_s = trip_s + 60
         moved = 300 * len(self.passes) if self.moved_bytes is None else self.moved_bytes
@@ -172,6 +175,20 @@ def test_a_breaker_as_promised_passes_with_its_figures() -> None:
         "slowest refusal 5 ms (at once: 1 s)",
         "half-open let pass 3 calls (exactly 3)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "said_s", "reason"),
+    [
+        (7, None, "a refusal did not say when to come again: 503"),
+        (30, 60, "30.0 s after the trip a refusal said to come again in 60 s, promised what is left of 60 s"),
+        (30, 28, "30.0 s after the trip a refusal said to come again in 28 s, promised what is left of 60 s"),
+    ],
+)
+def test_a_refusal_that_does_not_say_what_is_left_breaks_it(number: int, said_s: int | None, reason: str) -> None:
+    assert Run(says_when={}).judged().ruling is Ruling.PASS
+    verdict = Run(says_when={number: said_s}).judged()
+    assert (verdict.ruling, verdict.reason) == (Ruling.FAIL, reason)
 
 
 @pytest.mark.parametrize(

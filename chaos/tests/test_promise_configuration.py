@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from brownout.faults import Outage
+from brownout.faults import Outage, Restarted
 from brownout.promises.configuration import Configuration
 from brownout.promises.health import Said
 from brownout.promises.promise import WrongKeyError
@@ -20,6 +20,7 @@ ON, OFF = Value("on", answer=Said(200, {"new": True})), Value("off", answer=Said
 LIMITED = Configuration(
     name="limit", clause="5", journey="read", edge="users -> consul", key="users/rps", values=(LOW, HIGH, LOW)
 )
+RESTART = msgspec.structs.replace(LIMITED, restart_s=5.0)
 SWITCHED = msgspec.structs.replace(LIMITED, key="users/new", values=(ON, OFF, ON))
 TOPOLOGY = parse_topology(
     """
@@ -43,6 +44,7 @@ class Run(msgspec.Struct, kw_only=True):
         caught_up_s: after so much of the last phase the limit is the one before it no more.
         early_s: by so much each phase begins before it may.
         late: the last write comes after the heal.
+        restarted: in the place of the outage, the agent is stopped and started again.
         refusal: the status.
         entry: who is asked.
     """
@@ -53,6 +55,7 @@ class Run(msgspec.Struct, kw_only=True):
     caught_up_s: float = 0.0
     early_s: float = 0.0
     late: bool = False
+    restarted: bool = False
     refusal: int = 429
     entry: str = "users"
 
@@ -63,7 +66,7 @@ class Run(msgspec.Struct, kw_only=True):
             self.put(story, number, value)
             story.wait(LIMITED.within_s - self.early_s)
             self.look(story, f"value {number + 1}", value, self.rps[number])
-        with story.fault("outage of users -> consul"):
+        with story.fault("restart of consul" if self.restarted else "outage of users -> consul"):
             self.look(story, "cut", LOW, self.rps[3])
             if not self.late:
                 self.put(story, 3, HIGH)
@@ -73,7 +76,7 @@ class Run(msgspec.Struct, kw_only=True):
         story.wait(LIMITED.healed_within_s)
         self.look(story, "healed", HIGH, self.rps[4])
         story.end()
-        return LIMITED.check(story.recording())
+        return (RESTART if self.restarted else LIMITED).check(story.recording())
 
     def put(self, story: Written, number: int, value: Value) -> None:
         if number < self.written:
@@ -127,6 +130,14 @@ def test_a_limit_that_follows_passes_with_its_figures() -> None:
         (Run(caught_up_s=2.0), "users/rps = '15' 7 s after users -> consul was healed: only"),
         (Run(rps=(5, 15, 4, 5, 15), refusal=500), "a call ended with 500, promised an answer or 429"),
         (Run(rps=(6, 15, 5, 5, 15)), "users/rps = '5' 2 s after it was written: "),
+        (
+            Run(rps=(5, 15, 5, 5, 5), late=True, restarted=True),
+            "users/rps = '15' 7 s after users -> consul had a new agent: only 14 of 60 calls",
+        ),
+        (
+            Run(rps=(5, 15, 5, 200, 15), late=True, restarted=True),
+            "users/rps = '5' while users -> consul had no agent: 40 calls were sent and answered",
+        ),
     ],
 )
 def test_a_limit_that_does_not_follow_fails_and_says_when(run: Run, reason: str) -> None:
@@ -142,6 +153,7 @@ def test_a_limit_that_does_not_follow_fails_and_says_when(run: Run, reason: str)
         (Run(written=0), "users/rps was written never, and had to be 5, 15, 5, 15"),
         (Run(written=3), "users/rps was written 5, 15, 5, and had to be 5, 15, 5, 15"),
         (Run(late=True), "users/rps was not written while users -> consul was cut"),
+        (Run(restarted=True), "users/rps was not written to the new agent"),
         (Run(asked=0.5), "'5' 2 s after it was written: only 20 calls were made, and the limit grants 24"),
         (Run(early_s=0.5), "'5' 2 s after it was written: the calls were not all made in that time"),
         (Run(entry="gateway"), "it must enter at users"),
@@ -217,6 +229,22 @@ def test_each_value_is_written_and_looked_at_and_the_last_one_while_the_edge_is_
         Wait(7),
         look("healed", 30),
     )
+
+
+def test_a_limit_that_follows_a_new_agent_passes() -> None:
+    verdict = Run(late=True, restarted=True).judged()
+    assert verdict.ruling is Ruling.PASS, verdict.reason
+    assert verdict.reason == (
+        "users/rps was followed 3 times within 2 s of its writing, and within 7 s of its writing to a new agent"
+    )
+
+
+def test_the_last_value_is_written_to_the_new_agent_where_one_is_started() -> None:
+    scenario = RESTART.scenario(TOPOLOGY)
+    away, put, *_ = scenario.steps[9:]
+    look = Hold(Load("cut", "read", 10, deadline_ms=500), (Wait(4),))
+    assert (away, put) == (Hold(Restarted("consul"), (look, Wait(5))), Put("users/rps", "15"))
+    assert (scenario.private, LIMITED.scenario(TOPOLOGY).private) == (("consul",), ())
 
 
 @pytest.mark.parametrize(

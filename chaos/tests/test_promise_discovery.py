@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from brownout.faults import Lost
+from brownout.faults import AGENT, Lost
 from brownout.promises.discovery import Discovery
 from brownout.promises.promise import WrongKeyError
 from brownout.scenario import Hold, Load, Wait
@@ -14,6 +14,7 @@ from brownout.verdict import Ruling, Verdict
 from brownout.written import Written
 
 PROMISE = Discovery(name="discovery", clause="4.1", journey="order", edge="orders -> users")
+RESTART = msgspec.structs.replace(PROMISE, restart_s=5.0)
 TOPOLOGY = parse_topology(
     """
     entry = "orders"
@@ -47,10 +48,15 @@ class Run(msgspec.Struct, kw_only=True):
     starting: Sequence[str] = ALIVE
     entry: str = "orders"
     lifted: bool = True
+    restarted: bool = False
 
-    def judged(self) -> Verdict:
+    def judged(self, promise: Discovery = PROMISE) -> Verdict:
         story = Written()
         story.steady("before")
+        if self.restarted:
+            with story.fault("restart of consul"):
+                story.wait(5)
+            story.wait(10)
         self.load(story, self.early_s, self.early)
         with story.fault("users-2 killed", lifting_s=4.0, lifted=self.lifted):
             self.load(story, self.noticed_s, self.dead)
@@ -60,7 +66,7 @@ class Run(msgspec.Struct, kw_only=True):
         self.load(story, self.back_s, ALIVE)
         self.load(story, self.after_s - self.back_s, self.back)
         story.end()
-        return PROMISE.check(story.recording())
+        return promise.check(story.recording())
 
     def load(self, story: Written, seconds: float, turns: Sequence[str], from_s: float | None = None) -> None:
         begin_s = story.now_s if from_s is None else from_s
@@ -161,6 +167,25 @@ def test_the_last_instance_is_dead_for_longer_than_may_go_unnoticed() -> None:
     assert scenario.steps == (Hold(Load("load", "order", 10.0), (Wait(5.5), dead, Wait(20.0))),)
     assert scenario.instances == {"users": 3}
     assert scenario.services == ("users", "orders")
+
+
+def test_before_it_dies_the_agent_is_restarted_where_that_is_promised() -> None:
+    scenario = RESTART.scenario(TOPOLOGY)
+    assert scenario.steps == (Hold(AGENT, (Wait(5.0),)), Wait(10.0), *PROMISE.scenario(TOPOLOGY).steps)
+    assert (scenario.private, PROMISE.scenario(TOPOLOGY).private) == (("consul",), ())
+
+
+def test_after_a_restart_the_same_is_promised() -> None:
+    assert Run(restarted=True).judged(RESTART).ruling is Ruling.PASS
+    assert Run(restarted=True, noticed_s=17.0).judged(RESTART).ruling is Ruling.FAIL
+
+
+def test_without_a_restart_nobody_knows_what_would_be_after_it() -> None:
+    verdict = Run().judged(RESTART)
+    assert (verdict.ruling, verdict.reason) == (
+        Ruling.INCONCLUSIVE,
+        "restart of consul was in force 0 times instead of once",
+    )
 
 
 @pytest.mark.parametrize("edge", ["orders -> user", "orders -> postgres"])

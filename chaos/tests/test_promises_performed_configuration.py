@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from brownout.cells.fake import FakeCell, FakeConfiguration, FakeNetwork, FakeProcesses, FakeTelemetry
+from brownout.cells.fake import FakeCell, FakeConfiguration, FakeNetwork, FakeProcesses, FakeServers, FakeTelemetry
 from brownout.engine import run
 from brownout.history import Outcome, Recorder
 from brownout.journeys import Request, Response, requests_journey
@@ -48,6 +48,20 @@ values = [
 
 [[promise]]
 kind = "configuration"
+name = "restart"
+clause = "5"
+edge = "users -> consul"
+key = "users/rps"
+journey = "read"
+restart_s = 5
+values = [
+  { value = "5", limit = { rps = 5, burst = 5 } },
+  { value = "15", limit = { rps = 15, burst = 15 } },
+  { value = "5", limit = { rps = 5, burst = 5 } },
+]
+
+[[promise]]
+kind = "configuration"
 name = "answer"
 clause = "5"
 edge = "users -> consul"
@@ -61,6 +75,19 @@ values = [
 """
 
 
+class Forgetful(FakeServers):
+    """An agent that has lost every key when it is back, and counts from the start."""
+
+    def __init__(self, configuration: FakeConfiguration) -> None:
+        super().__init__("consul")
+        self.configuration, self.agents = configuration, 1
+
+    async def stop(self, server: str) -> dict[str, int]:
+        self.configuration.values.clear()
+        self.agents += 1
+        return await super().stop(server)
+
+
 class System:
     """Users with a limit that follows a key, but for what it does wrong.
 
@@ -70,6 +97,7 @@ class System:
         waits_s: after an error.
         forgets: what it heard, when Consul is away.
         grows: its bucket stays as large as it ever was.
+        deaf: it waits for an index that a new agent does not come to.
     """
 
     def __init__(
@@ -80,15 +108,17 @@ class System:
         waits_s: float = 5.0,
         forgets: bool = False,
         grows: bool = False,
+        deaf: bool = False,
     ) -> None:
         self.now_s = asyncio.get_running_loop().time
         self.network, self.configuration = FakeNetwork(USERS_CONSUL), FakeConfiguration()
         self.spans = [Span("0" * 32, "0" * 16, "", "users", "start", "internal", 0, 0)]
         telemetry = FakeTelemetry(self.spans, [Series({"__name__": "up"}, [(0.0, 1.0)])])
         processes = FakeProcesses(users=1)
-        self.cell = FakeCell(self.network, processes, telemetry, configuration=self.configuration)
+        self.servers = Forgetful(self.configuration)
+        self.cell = FakeCell(self.network, processes, telemetry, configuration=self.configuration, servers=self.servers)
         self.hears, self.hears_late_s, self.waits_s, self.forgets = hears, hears_late_s, waits_s, forgets
-        self.grows = grows
+        self.grows, self.deaf = grows, deaf
         self.rps = self.burst = self.tokens = 200.0
         self.at_s = 0.0
 
@@ -97,11 +127,11 @@ class System:
         while True:
             await asyncio.sleep(0.01)
             value = self.configuration.values.get("users/rps", "")
-            if USERS_CONSUL in self.network.off:
+            if USERS_CONSUL in self.network.off or self.servers.stopped:
                 if self.forgets:
                     self.limit(200)
                 await asyncio.sleep(self.waits_s)
-            elif value != seen and self.hears:
+            elif value not in {seen, ""} and self.hears and not (self.deaf and self.servers.agents > 1):
                 await asyncio.sleep(self.hears_late_s)
                 seen, self.hears = value, self.hears - 1
                 self.limit(float(value))
@@ -152,7 +182,7 @@ def performed(name: str, **wrong: float) -> Verdict:
     return judged(*recorded(name, **wrong))
 
 
-@pytest.mark.parametrize("name", ["limit", "answer"])
+@pytest.mark.parametrize("name", ["limit", "answer", "restart"])
 def test_a_service_that_follows_its_key_passes(name: str) -> None:
     verdict = performed(name)
     assert verdict.ruling is Ruling.PASS, verdict.reason
@@ -171,6 +201,9 @@ def test_a_service_that_follows_its_key_passes(name: str) -> None:
         ("limit", {"waits_s": 1e6}, "users/rps = '15' 7 s after users -> consul was healed: only"),
         ("limit", {"forgets": True}, "users/rps = '5' while users -> consul was cut: 40 calls were sent and answered"),
         ("limit", {"grows": True}, "users/rps = '5' 2 s after it was written: 41 calls were sent and answered"),
+        ("restart", {"deaf": True}, "users/rps = '15' 7 s after users -> consul had a new agent: only"),
+        ("restart", {"waits_s": 20}, "users/rps = '15' 7 s after users -> consul had a new agent: only"),
+        ("restart", {"forgets": True}, "users/rps = '5' while users -> consul had no agent: 40 calls were sent"),
         ("answer", {"hears": 1}, "users/rps = '60' 2 s after it was written: a call was answered 200 {'rps': 50.0}"),
         ("answer", {"waits_s": 1e6}, "users/rps = '60' 7 s after users -> consul was healed: a call was answered 200"),
     ],

@@ -39,7 +39,8 @@ def test_a_name_that_no_cell_can_have_is_refused(tmp_path: Path, name: str, told
     path.write_text(
         f'from brownout.scripts import script\n@script(steady="order")\ndef {name}():\n    yield ()\n',
     )
-    with pytest.raises(FileError, match=rf"story\.py: cannot be loaded: ValidationError: Expected `str` .*{told}"):
+    wrong = rf"story\.py: cannot be loaded: line 2: ValidationError: Expected `str` .*{told}"
+    with pytest.raises(FileError, match=wrong):
         scripts_in(path)
 
 
@@ -147,6 +148,50 @@ def test_an_edge_that_is_not_there_is_refused_before_anything_starts(tmp_path: P
     )
     with pytest.raises(FileError, match=r"story\.py: lost\..*no edge 'orders -> user'; the topology has"):
         fitted_scripts(path, TOPOLOGY, {"order"})
+
+
+RESTARTING = """
+from brownout.scripts import hold, restarted, script, wait
+@script(steady="order", private={private})
+def gone():
+    yield (hold(restarted("postgres"), wait(1)),)
+"""
+STORED = parse_topology(
+    """
+    entry = "orders"
+    [services.orders]
+    command = ["orders"]
+    env = { DATABASE_URL = "{postgres}" }
+    """,
+    "topology.toml",
+)
+
+
+def test_a_server_that_a_story_restarts_is_its_cells_own(tmp_path: Path) -> None:
+    path = tmp_path / "story.py"
+    path.write_text(RESTARTING.format(private=["postgres"]))
+    (gone,) = fitted_scripts(path, STORED, {"order"})
+    assert gone.scenario(STORED).private == ("postgres",)
+
+
+@pytest.mark.parametrize(
+    ("private", "told"),
+    [
+        ([], r'gone: restart of postgres: all cells share it; say private=\["postgres"\]'),
+        (
+            ["kafka", "postgres"],
+            r"gone\.private: no cell can have a 'kafka' of its own; it can have consul and postgres",
+        ),
+        (["consul", "postgres"], r"gone\.private: nobody reaches consul: the topology does not name {consul}"),
+    ],
+)
+def test_what_no_cell_can_have_of_its_own_is_refused_before_anything_starts(
+    tmp_path: Path, private: list[str], told: str
+) -> None:
+    path = tmp_path / "story.py"
+    path.write_text(RESTARTING.format(private=private))
+    with pytest.raises(FileError, match=told):
+        fitted_scripts(path, STORED, {"order"})
 
 
 def test_every_story_of_the_repository_is_short_and_reads_its_books_where_somebody_buys() -> None:

@@ -4,12 +4,18 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from brownout_shop.limits import Limits
 from brownout_shop.middleware import Drain, Surroundings
-from brownout_shop.problems import answer_problems
+from brownout_shop.problems import answer_problems, documented
 from brownout_shop.service import Service
 from brownout_shop.telemetry.health import Health
 
 __all__ = ["application"]
+
+ALWAYS = (413, 414, 415, 422, 431, 503)
+"""What any route may answer: what is wrong with the request as such; a lost database, a service that ends."""
+CALLING = (502, 504)
+"""What the routes of a service that calls others may answer besides."""
 
 
 def application(name: str, service: Service, health: Health, drain: Drain) -> FastAPI:
@@ -21,7 +27,8 @@ def application(name: str, service: Service, health: Health, drain: Drain) -> Fa
         health: what /health asks.
         drain: whether the service is on its way out.
     """
-    app = FastAPI(title=name, docs_url=None, redoc_url=None)
+    app = FastAPI(title=name, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.add_middleware(Limits)
     app.add_middleware(Surroundings, drain=drain)
     answer_problems(app)
 
@@ -34,5 +41,5 @@ def application(name: str, service: Service, health: Health, drain: Drain) -> Fa
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    app.include_router(service.routes)
+    app.include_router(service.routes, responses=documented(*ALWAYS, *(CALLING if service.needs else ())))
     return app

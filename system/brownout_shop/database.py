@@ -15,14 +15,15 @@ from typing import Any, TypeAlias
 import asyncpg
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from sqlalchemy import Executable, MetaData, event, exc, make_url
-from sqlalchemy.exc import DataError, DisconnectionError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DisconnectionError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from brownout_shop.problems import Problem
 
-__all__ = ["Database", "DatabaseUnavailableError", "Execute", "NotExecutedError", "Ping"]
+__all__ = ["Database", "DatabaseUnavailableError", "Execute", "NotExecutedError", "Ping", "RefusedValueError"]
 
 log = logging.getLogger(__name__)
+logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO)  # at DEBUG it tells rows, password hashes among them
 
 CONNECT_WITHIN_S = 3.0
 ANSWER_WITHIN_S = 5.0
@@ -55,6 +56,13 @@ class DatabaseUnavailableError(Problem):
         super().__init__(503, "database-unavailable", f"the database does not answer: {reason}")
 
 
+class RefusedValueError(Problem):
+    """The database answered, and does not take a value: a text with a NUL, a number beyond its type's."""
+
+    def __init__(self) -> None:
+        super().__init__(422, "invalid", "a text or number that cannot be kept")
+
+
 class NotExecutedError(DatabaseUnavailableError):
     """There was no connection: surely nothing was executed."""
 
@@ -76,6 +84,7 @@ class Database:
             max_overflow=0,
             pool_timeout=ANSWER_WITHIN_S,
             pool_use_lifo=True,
+            hide_parameters=True,  # or an error and a log would tell them, password hashes among them
             connect_args={"timeout": CONNECT_WITHIN_S, "ssl": False},
         )
         event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
@@ -90,6 +99,7 @@ class Database:
             NotExecutedError: no connection could be had; it was not executed.
             DatabaseUnavailableError: no answer in time, or none at all; whether it was executed is unknown.
             IntegrityError: a constraint refused it.
+            RefusedValueError: a value is none that it takes.
         """
         async with self._connected() as connection:
             result = await connection.execute(statement)
@@ -137,9 +147,11 @@ class Database:
                     yield connection
                 finally:
                     end.cancel()
-        except (IntegrityError, ProgrammingError, DataError):
+        except (IntegrityError, ProgrammingError):
             raise  # it did answer
         except _NO_ANSWER as error:
+            if _refuses_value(error):
+                raise RefusedValueError from error
             raise lost(error) from error
 
 
@@ -181,6 +193,11 @@ class Ping:
         except _NO_ANSWER:
             return False
         return True
+
+
+def _refuses_value(error: BaseException) -> bool:
+    """Return whether it is about a value: the driver cannot send it, or the server's error is of class 22."""
+    return isinstance(getattr(getattr(error, "orig", None), "__cause__", None), asyncpg.DataError)
 
 
 def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:

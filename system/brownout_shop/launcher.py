@@ -36,7 +36,6 @@ LATE = (
     "grpc._utilities",
     "pydantic.v1",  # which FastAPI looks for in every route
     "uvicorn.lifespan.off",
-    "uvicorn.protocols.http.httptools_impl",
 )
 """What libraries import only when they are used."""
 

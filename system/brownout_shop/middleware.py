@@ -13,6 +13,7 @@ from brownout_shop.telemetry import metrics
 __all__ = ["Drain", "Surroundings"]
 
 PROBES = ("/health", "/metrics")
+FAILED = "500"  # from here on a status is an error of the server
 _OUT_OF_TIME = Problem(503, "shutting-down", "the service ended before the request did")
 
 
@@ -46,7 +47,7 @@ class Surroundings:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        status = "cut"
+        status = ""
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -58,16 +59,20 @@ class Surroundings:
 
         began = time.perf_counter()
         try:
-            with metrics.IN_FLIGHT.track_inprogress(), deadline.kept(Headers(scope=scope).get(deadline.HEADER)):
+            with (
+                metrics.IN_FLIGHT.labels(scope["method"]).track_inprogress(),
+                deadline.kept(Headers(scope=scope).get(deadline.HEADER)),
+            ):
                 await self._app(scope, receive, answer)
         except asyncio.CancelledError:
             # The server's time to end is up: uvicorn cancels what it waited for.
-            if status != "cut":
+            if status:
                 raise
             await _OUT_OF_TIME.response()(scope, receive, answer)
         finally:
             took_s = time.perf_counter() - began
-            metrics.REQUESTS.labels(scope["method"], _route(scope), status).observe(took_s)
+            error = "cut" if not status else status if status >= FAILED else ""
+            metrics.REQUESTS.labels(scope["method"], _route(scope), status, error).observe(took_s)
 
 
 def _route(scope: Scope) -> str:

@@ -3,17 +3,37 @@
 import json
 import logging
 from collections.abc import Mapping
+from http import HTTPMethod, HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-__all__ = ["URN", "Problem", "answer_problems", "word_of"]
+__all__ = ["ALLOW", "MEDIA_TYPE", "RETRY_AFTER", "URN", "Problem", "answer_problems", "documented", "word_of"]
 
 URN = "urn:brownout-shop:problem:"
 MEDIA_TYPE = "application/problem+json"
-_WORDS = {401: "unauthorized", 404: "not-found", 405: "method-not-allowed"}
+RETRY_AFTER = "Retry-After"
+ALLOW = "Allow"
+AGAIN_AFTER_S = 10  # as often Consul looks whether what was lost is back
+TOLD = 10
+"""So many of the faults of a request are told, not all of a million."""
+
+_WORDS = {401: "unauthorized", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+_SECONDS = {"required": True, "schema": {"type": "integer", "minimum": 1}}
+_DOCUMENT = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+}
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +45,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         status: the HTTP status.
         word: the stable last word of its ``type``, such as ``breaker-open``.
         detail: what happened, for people.
-        headers: further headers of the answer.
+        headers: further headers of the answer; a 503 always says when to come again.
     """
 
     def __init__(self, status: int, word: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -34,6 +54,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         self.word = word
         self.detail = detail
         self.headers = dict(headers or {})
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self.headers.setdefault(RETRY_AFTER, str(AGAIN_AFTER_S))
 
     def response(self) -> Response:
         """Return the answer."""
@@ -46,9 +68,20 @@ def word_of(body: bytes) -> str:
     """Return the last word of a problem document's type, or nothing if `body` is none of ours."""
     try:
         kind = json.loads(body)["type"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return kind.removeprefix(URN) if isinstance(kind, str) and kind.startswith(URN) else ""
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what a route's OpenAPI says of the problems that it answers."""
+    content = {MEDIA_TYPE: {"schema": _DOCUMENT}}
+    told: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        told[status] = {"description": HTTPStatus(status).phrase, "content": content}
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            told[status]["headers"] = {RETRY_AFTER: _SECONDS}
+    return told
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -59,17 +92,33 @@ def answer_problems(app: FastAPI) -> None:
         return problem.response()
 
     @app.exception_handler(HTTPException)
-    async def frameworks(_: Request, error: HTTPException) -> Response:
+    async def frameworks(request: Request, error: HTTPException) -> Response:
+        if error.status_code == HTTPStatus.BAD_REQUEST:
+            # FastAPI's, for JSON that the parser gave up on: too deep, no Unicode, a number of too many digits.
+            return Problem(422, "invalid", "body: cannot be read").response()
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            error.headers = {ALLOW: ", ".join(_allowed(request))}
         word = _WORDS.get(error.status_code, "invalid")
         return Problem(error.status_code, word, str(error.detail), error.headers).response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         # Where and what, but never the input: it may be a password.
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:TOLD])
         return Problem(422, "invalid", wrong).response()
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> Response:
         log.error("unforeseen error", exc_info=error)
         return Problem(500, "internal", "an error that nobody foresaw").response()
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of a path: the framework names only those of the first of its routes."""
+    return [
+        method.value
+        for method in HTTPMethod
+        if any(
+            route.matches({**request.scope, "method": method.value})[0] is Match.FULL for route in request.app.routes
+        )
+    ]

@@ -20,7 +20,11 @@ from brownout_shop.application import application
 from brownout_shop.discovery.configuration import Configuration
 from brownout_shop.discovery.registry import Instance, Registration, Registry
 from brownout_shop.middleware import Drain
+from brownout_shop.protocol import Protocol
+from brownout_shop.resilience.balancer import BALANCERS
 from brownout_shop.resilience.client import Client
+from brownout_shop.rpc.health import health_handler
+from brownout_shop.rpc.server import Server
 from brownout_shop.service import Companion, Service
 from brownout_shop.settings import Settings, SettingsError, read_settings
 from brownout_shop.telemetry.health import Health
@@ -55,7 +59,7 @@ def run(name: Name) -> int:
     """
     try:
         settings = read_settings()
-        log_as_json(service=name, cell=settings.cell, instance=settings.instance)
+        log_as_json(service=name, cell=settings.cell, instance=settings.instance, secrets=settings.secrets)
         tracing = Tracing(service=name, instance=settings.instance, cell=settings.cell, otlp_url=settings.otlp_url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_live(name, settings, tracing))
@@ -79,30 +83,33 @@ async def _live(name: Name, settings: Settings, tracing: Tracing) -> None:
     async with (
         Registry(settings.consul_url, registration) as registry,
         Configuration(settings.consul_url, settings.cell) as configuration,
-        Client(name, _discovery(registry, settings)) as client,
+        Client(name, _discovery(registry, settings), balance=BALANCERS[settings.balancer]) as client,
     ):
         service: Service = import_module(f"brownout_shop.{name}.app").build(settings, client)
         for needed in service.needs:
             registry.watch(needed)
         for key, changed in service.watches.items():
             configuration.watch(key, changed)
-        drain = Drain()
-        app = application(name, service, _health(service, registry), drain)
+        drain, health = Drain(), _health(service, registry)
+        app = application(name, service, health, drain)
         tracing.follow_app(app)
+        companions = (*service.companions, *_rpc_server(service, settings, health, drain))
         try:
             if service.database is not None and not await _unless(stop, service.database.prepare()):
                 return
             with _listening(app, settings) as server:
-                await asyncio.gather(*(companion.start() for companion in service.companions))
-                await _serve(server, settings, registry, drain, stop, service.companions)
+                await asyncio.gather(*(companion.start() for companion in companions))
+                await _serve(server, settings, registry, drain, stop, companions)
         finally:
             await _close(service)
 
 
 def _discovery(registry: Registry, settings: Settings) -> Callable[[str], Sequence[Instance]]:
-    """Return who finds instances: the registry, but for the provider, which is nobody's to register."""
-    provider = (Instance("provider", settings.provider),) if settings.provider else ()
-    return lambda name: provider if name == "provider" else registry.instances(name)
+    """Return who finds instances: the registry, but for those at plain addresses, who are nobody's to register."""
+    callback = {"gateway": settings.callback}
+    addresses = {"provider": settings.provider, "sms": settings.sms, "push": settings.push} | callback
+    plain = {name: (Instance(name, address),) for name, address in addresses.items() if address}
+    return lambda name: plain.get(name) or registry.instances(name)
 
 
 def _signalled() -> asyncio.Event:
@@ -123,13 +130,21 @@ def _health(service: Service, registry: Registry) -> Health:
     )
 
 
+def _rpc_server(service: Service, settings: Settings, health: Health, drain: Drain) -> tuple[Companion, ...]:
+    """Return the gRPC server, if there is to be one."""
+    if not settings.grpc_listen:
+        return ()
+    names = {method.service for method in service.methods}
+    return (Server(settings.grpc_listen, service.methods, health_handler(names, health, drain)),)
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: they would close the listener first, and end the process with -15."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=Protocol,
             ws="none",
             lifespan="off",
             log_config=None,

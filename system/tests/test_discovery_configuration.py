@@ -5,7 +5,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
@@ -14,6 +14,7 @@ from brownout_shop.discovery.configuration import Configuration, KeyNotFoundErro
 from brownout_shop.discovery.fake import FakeConsul
 from brownout_shop.resilience.limiter import Limiter
 from brownout_shop.users.app import limit
+from wires import until
 
 KEY = "users/rate_limit_rps"
 
@@ -28,12 +29,6 @@ async def consul() -> AsyncIterator[FakeConsul]:
 async def configuration(consul: FakeConsul) -> AsyncIterator[Configuration]:
     async with Configuration(consul.url, "c1") as configuration:
         yield configuration
-
-
-async def until(true: Callable[[], object], within_s: float = 5) -> None:
-    async with asyncio.timeout(within_s):
-        while not true():  # noqa: ASYNC110 - what it waits for tells nobody
-            await asyncio.sleep(0.01)
 
 
 async def waiting(consul: FakeConsul, index: int) -> None:

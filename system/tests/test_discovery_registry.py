@@ -3,13 +3,14 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from brownout_shop.discovery.fake import FakeConsul
 from brownout_shop.discovery.registry import Instance, Registration, Registry
+from wires import until
 
 VIA = {"via-orders": {"Address": "127.0.0.1", "Port": 20123}}
 ME = Registration("users", "users-0", "c1", "127.0.0.1", 8001, VIA)
@@ -25,12 +26,6 @@ async def consul() -> AsyncIterator[FakeConsul]:
 async def registry(consul: FakeConsul) -> AsyncIterator[Registry]:
     async with Registry(consul.url, ME) as registry:
         yield registry
-
-
-async def until(true: Callable[[], object], within_s: float = 5) -> None:
-    async with asyncio.timeout(within_s):
-        while not true():  # noqa: ASYNC110 - what it waits for tells nobody
-            await asyncio.sleep(0.01)
 
 
 def services(*ports: int) -> dict[str, dict[str, Any]]:
@@ -128,6 +123,21 @@ async def test_after_a_restart_the_watch_starts_again_and_an_empty_list_waits(
     await consul.change(services(9001, 9002), index=4)
     await until(lambda: len(registry.instances("orders")) == 2, within_s=1)
     assert [query["index"] for query in consul.queries] == ["0", "101", "0", "3", "4"]
+
+
+async def test_a_new_agent_that_has_counted_further_does_not_empty_the_list_either() -> None:
+    async with FakeConsul() as first, Registry(first.url, ME) as registry:
+        await first.change(services(9001))
+        registry.watch("orders")
+        await until(lambda: registry.instances("orders"))
+        await first.__aexit__()
+        async with FakeConsul(int(first.url.rpartition(":")[2])) as second:
+            await second.change({}, index=500)
+            await until(lambda: second.queries and second.queries[-1]["index"] == "500")
+            assert second.queries[0]["index"] == "0"
+            assert len(registry.instances("orders")) == 1
+            await second.change(services(9001, 9002))
+            await until(lambda: len(registry.instances("orders")) == 2, within_s=1)
 
 
 async def test_a_consul_that_comes_back_is_found_again() -> None:

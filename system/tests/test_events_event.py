@@ -14,7 +14,7 @@ def test_one_without_an_id_is_known_by_its_position() -> None:
     assert read_event("c1.order.created", b"{}", {}, "0-7").id == "c1.order.created-0-7"
 
 
-@pytest.mark.parametrize("value", [None, b"", b"order", b"{", b"[]", b"3", b"\xff"])
+@pytest.mark.parametrize("value", [None, b"", b"order", b"{", b"[]", b"3", b"\xff", b"[" * 100_000])
 def test_what_is_no_json_object_is_malformed(value: bytes | None) -> None:
     with pytest.raises(MalformedEventError):
         read_event("c1.order.created", value, {}, "0-0")

@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import MetaData, literal, select, text
 
-from brownout_shop.database import Database, DatabaseUnavailableError
+from brownout_shop.database import Database, RefusedValueError
 from brownout_shop.events import Outbox
 
 METADATA = MetaData()
@@ -39,9 +39,17 @@ async def test_what_was_committed_is_taken_in_order(database: Database) -> None:
 async def test_it_is_not_there_if_what_it_tells_of_was_refused(database: Database) -> None:
     event = OUTBOX.event("c1.order.created", "order-1", {})
     impossible = select(literal(1) / literal(0)).cte("impossible")
-    with pytest.raises(DatabaseUnavailableError, match="division by zero"):
+    with pytest.raises(RefusedValueError):
         await database.execute(event.add_cte(impossible).returning(select(impossible).scalar_subquery()))
     assert await OUTBOX.depth(database.execute) == 0
+
+
+async def test_it_is_there_if_what_it_tells_of_took_place_and_only_then(database: Database) -> None:
+    for happened in (True, False):
+        change = select(literal(1)).where(literal(happened)).cte("change")
+        await database.execute(OUTBOX.event("c1.order.created", "order-1", {"happened": happened}, of=change))
+    (row,) = await OUTBOX.take(database.execute, "a")
+    assert row.payload == {"happened": True}
 
 
 async def test_an_event_has_an_id_of_its_own_and_its_key(database: Database) -> None:

@@ -19,10 +19,13 @@ from brownout_shop.settings import Settings
 from brownout_shop.telemetry.health import Health
 
 ALICE = {"Authorization": "Bearer alice"}
+ROOT = {"Authorization": "Bearer root"}
+KNOWN = {"alice": {"id": "a1", "role": "customer"}, "root": {"id": "r1", "role": "admin"}}
+FOR_ADMINS = [("PUT", "/api/users/b2/role"), ("PATCH", "/api/orders/o1")]
 
 
 class Backend:
-    """Users and orders in one: knows one token, and answers anything else with what it was asked."""
+    """Users and orders in one: knows two tokens, and answers anything else with what it was asked."""
 
     def __init__(self) -> None:
         self.validation = 200
@@ -31,11 +34,14 @@ class Backend:
         if request.path == "/tokens/validate":
             if self.validation != 200:
                 return web.json_response({}, status=self.validation)
-            known = (await request.json())["token"] == "alice"
-            return web.json_response({"id": "a1"} if known else {}, status=200 if known else 401)
+            user = KNOWN.get((await request.json())["token"])
+            return web.json_response(user or {}, status=200 if user else 401)
         asked = {
             "asked": f"{request.method} {request.path_qs}",
             "user": request.headers.get("X-User-Id"),
+            "role": request.headers.get("X-User-Role"),
+            "key": request.headers.get("Idempotency-Key"),
+            "signature": request.headers.get("X-Signature"),
             "body": await request.text(),
         }
         return web.json_response(asked, status=409 if "taken" in request.path else 200)
@@ -75,8 +81,25 @@ async def asked(gateway: aiohttp.ClientSession, method: str, path: str, **more: 
 
 @pytest.mark.parametrize(("path", "behind"), [("/api/users", "/users"), ("/api/users/login", "/login")])
 async def test_who_registers_or_logs_in_needs_no_token(gateway: aiohttp.ClientSession, path: str, behind: str) -> None:
-    status, body = await asked(gateway, "POST", path, data=b"{}")
+    status, body = await asked(gateway, "POST", path, json={})
     assert (status, body["asked"], body["body"]) == (200, f"POST {behind}", "{}")
+
+
+async def test_the_providers_callback_needs_no_token_and_comes_through_as_it_was_signed(
+    gateway: aiohttp.ClientSession,
+) -> None:
+    callback = {"data": b'{ "key":1}', "headers": {"X-Signature": "t=1,v1=x", "Content-Type": "application/json"}}
+    status, body = await asked(gateway, "POST", "/api/payments/callback", **callback)
+    assert (status, body["asked"], body["user"]) == (200, "POST /callback", None)
+    assert (body["body"], body["signature"]) == ('{ "key":1}', "t=1,v1=x")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/api/payments/callback"), ("POST", "/api/payments"), ("POST", "/api/payments/callback/x")],
+)
+async def test_nothing_else_of_payments_is_open(gateway: aiohttp.ClientSession, method: str, path: str) -> None:
+    assert (await asked(gateway, method, path, headers={"X-Signature": "t=1,v1=x"}))[0] == 401
 
 
 @pytest.mark.parametrize("path", ["/api/users/me", "/api/orders", "/api/orders/1", "/api/users/x/y"])
@@ -88,17 +111,56 @@ async def test_everything_else_without_a_valid_token_is_401(
     assert (status, body["type"]) == (401, "urn:brownout-shop:problem:unauthorized")
 
 
-async def test_orders_get_the_validated_user_whatever_the_caller_claims(gateway: aiohttp.ClientSession) -> None:
-    status, body = await asked(gateway, "POST", "/api/orders?x=1", headers={**ALICE, "X-User-Id": "root"})
-    assert (status, body["asked"], body["user"]) == (200, "POST /orders?x=1", "a1")
+@pytest.mark.parametrize(("token", "user", "role"), [(ALICE, "a1", "customer"), (ROOT, "r1", "admin")])
+async def test_orders_get_the_validated_user_and_role_whatever_the_caller_claims(
+    gateway: aiohttp.ClientSession, token: dict[str, str], user: str, role: str
+) -> None:
+    claimed = {"X-User-Id": "b2", "x-user-role": "admin", "X_User_Role": "admin"}
+    status, body = await asked(gateway, "POST", "/api/orders?x=1", headers={**token, **claimed})
+    assert (status, body["asked"], body["user"], body["role"]) == (200, "POST /orders?x=1", user, role)
+
+
+async def test_who_needs_no_token_is_nobody_whatever_the_caller_claims(gateway: aiohttp.ClientSession) -> None:
+    claimed = {"X-User-Id": "r1", "X-User-Role": "admin"}
+    body = (await asked(gateway, "POST", "/api/users/login", json={}, headers=claimed))[1]
+    assert (body["user"], body["role"]) == (None, None)
+
+
+async def test_the_idempotency_key_goes_with_an_order(gateway: aiohttp.ClientSession) -> None:
+    body = (await asked(gateway, "POST", "/api/orders", headers={**ALICE, "Idempotency-Key": "k1"}))[1]
+    assert body["key"] == "k1"
+
+
+@pytest.mark.parametrize(("method", "path"), FOR_ADMINS)
+@pytest.mark.parametrize(("headers", "status"), [(ALICE, 403), ({**ALICE, "X-User-Role": "admin"}, 403), ({}, 401)])
+async def test_what_is_for_admins_is_for_nobody_else(
+    gateway: aiohttp.ClientSession, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    assert (await asked(gateway, method, path, headers=headers, json={}))[0] == status
+
+
+@pytest.mark.parametrize(("method", "path"), FOR_ADMINS)
+async def test_an_admin_is_passed_through(gateway: aiohttp.ClientSession, method: str, path: str) -> None:
+    status, body = await asked(gateway, method, path, headers=ROOT, json={})
+    assert (status, body["asked"], body["role"]) == (200, f"{method} {path.removeprefix('/api')}", "admin")
+
+
+@pytest.mark.parametrize("whose", ["me", "a1"])
+async def test_ones_own_password_is_ones_own_to_change(gateway: aiohttp.ClientSession, whose: str) -> None:
+    status, body = await asked(gateway, "PUT", f"/api/users/{whose}/password", headers=ALICE, json={})
+    assert (status, body["asked"], body["body"]) == (200, "PUT /users/a1/password", "{}")
 
 
 async def test_me_is_the_tokens_user(gateway: aiohttp.ClientSession) -> None:
     assert (await asked(gateway, "GET", "/api/users/me", headers=ALICE))[1]["asked"] == "GET /users/a1"
 
 
-async def test_another_user_is_403(gateway: aiohttp.ClientSession) -> None:
-    assert (await asked(gateway, "GET", "/api/users/b2", headers=ALICE))[0] == 403
+@pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("PATCH", ""), ("PUT", "/password")])
+@pytest.mark.parametrize("headers", [ALICE, ROOT])
+async def test_another_users_data_are_403(
+    gateway: aiohttp.ClientSession, method: str, rest: str, headers: dict[str, str]
+) -> None:
+    assert (await asked(gateway, method, f"/api/users/b2{rest}", headers=headers))[0] == 403
 
 
 async def test_a_refusal_of_the_callee_is_passed_back(gateway: aiohttp.ClientSession) -> None:
@@ -114,6 +176,13 @@ async def test_any_other_path_is_404(gateway: aiohttp.ClientSession, path: str) 
 
 async def test_dots_do_not_lead_out_of_the_orders(gateway: aiohttp.ClientSession) -> None:
     assert (await asked(gateway, "GET", "/api/orders/..%2Fhealth", headers=ALICE))[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/api/internal", "/internal", "/api/orders/..%2Finternal"])
+async def test_what_the_services_ask_of_each_other_is_not_there_for_anybody_else(
+    gateway: aiohttp.ClientSession, path: str
+) -> None:
+    assert (await asked(gateway, "POST", f"{path}/orders/1/paid", headers=ALICE))[0] == 404
 
 
 @pytest.mark.parametrize(("validation", "status"), [(500, 503), (503, 503), (504, 504)])
@@ -134,4 +203,4 @@ async def test_health_and_metrics_are_served(gateway: aiohttp.ClientSession) -> 
     await asked(gateway, "GET", "/api/orders", headers=ALICE)
     assert (await asked(gateway, "GET", "/health"))[1]["status"] == "UP"
     async with gateway.get("/metrics") as answer:
-        assert 'route="/api/orders",status="200"' in await answer.text()
+        assert 'http_response_status_code="200",http_route="/api/orders"' in await answer.text()

@@ -319,6 +319,7 @@ async def test_a_service_that_the_launcher_forks_has_nothing_left_to_import(name
     async with FakeConsul() as consul:
         settings = {"CONSUL_URL": consul.url, "DATABASE_URL": database_url, "TOKEN_SECRET": "x" * 32}
         further = {"GRPC_LISTEN": f"127.0.0.1:{free_port()}", "KAFKA": "127.0.0.1:1", "PROVIDER": "127.0.0.1:1"}
+        further["CALLBACK_SECRET"] = "x" * 32
         env = gateway() | settings | further | {"NAME": name}
         process = await asyncio.create_subprocess_exec(SHOP[0], "-c", LOADED, env=env, stdout=asyncio.subprocess.PIPE)
         try:

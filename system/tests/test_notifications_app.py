@@ -1,6 +1,9 @@
 """Notifications over a real listener, with a real Postgres and users by gRPC: clauses 2.5, 3.2 and 3.3."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -11,9 +14,13 @@ from brownout_shop.database import Database, DatabaseUnavailableError
 from brownout_shop.discovery.registry import Instance
 from brownout_shop.events import Event, MalformedEventError
 from brownout_shop.middleware import Drain
-from brownout_shop.notifications.app import build, routes
+from brownout_shop.notifications.app import build, channels, routes
 from brownout_shop.notifications.channel import Mailbox
+from brownout_shop.notifications.dispatcher import Dispatcher
+from brownout_shop.notifications.domain import ChannelName, State
+from brownout_shop.notifications.message_gateway import MessageGateway
 from brownout_shop.notifications.notifier import Notifier
+from brownout_shop.notifications.smtp import Email
 from brownout_shop.notifications.store import METADATA, NotificationStore
 from brownout_shop.problems import Problem
 from brownout_shop.resilience.client import Client
@@ -69,13 +76,20 @@ async def store(database_url: str) -> AsyncIterator[NotificationStore]:
 
 
 @pytest.fixture
-def notifier(client: Client, store: NotificationStore) -> Notifier:
-    return Notifier(client.rpc, Mailbox(store))
+def woken() -> list[None]:
+    """As long as notifications were added."""
+    return []
+
+
+@pytest.fixture
+def notifier(client: Client, store: NotificationStore, woken: list[None]) -> Notifier:
+    return Notifier(client.rpc, store, told=lambda: woken.append(None))
 
 
 @pytest.fixture
 async def session(notifier: Notifier, store: NotificationStore) -> AsyncIterator[aiohttp.ClientSession]:
-    health = Health(consul=lambda: True, has_instance=lambda _: True, needs=("users",))
+    database = store._database.answers
+    health = Health(consul=lambda: True, has_instance=lambda _: True, needs=("users",), database=database)
     app = application("notifications", Service(routes(store, notifier)), health, Drain())
     settings = Settings(cell="c1", instance="notifications-0", listen="127.0.0.1:0", consul_url="", otlp_url="")
     with _listening(app, settings) as listening:
@@ -122,11 +136,21 @@ async def test_lost_users_is_the_problem_of_each_call_until_the_breaker_opens(
     assert users.asked == 3
 
 
-async def test_an_event_delivered_twice_is_told_once(notifier: Notifier, store: NotificationStore) -> None:
+async def test_an_event_delivered_twice_is_told_once(
+    notifier: Notifier, store: NotificationStore, woken: list[None]
+) -> None:
     for _ in range(2):
         await notifier.handle(ORDER)
     (told,) = await store.of_user("ann")
     assert (told.event_id, told.text) == ("e1", "We have received your order o1.")
+    assert len(woken) == 1
+
+
+async def test_a_cancelled_order_is_told_as_well(notifier: Notifier, store: NotificationStore) -> None:
+    await notifier.handle(ORDER)
+    await notifier.handle(replace(ORDER, id="e2", topic="c1.order.cancelled"))
+    cancelled, _ = await store.of_user("ann")
+    assert (cancelled.event_id, cancelled.text) == ("e2", "Your order o1 is cancelled.")
 
 
 async def test_an_event_comes_again_until_users_is_back(
@@ -157,17 +181,87 @@ async def test_an_event_without_an_order_is_malformed(notifier: Notifier) -> Non
         await notifier.handle(Event("e3", ORDER.topic, {"user_id": "ann"}))
 
 
-async def test_the_service_needs_users_and_consumes_events(client: Client, database_url: str) -> None:
-    settings = Settings(
+async def test_what_nobody_sends_is_kept_and_the_delivery_says_on_which_ways(
+    session: aiohttp.ClientSession, store: NotificationStore
+) -> None:
+    preferred = {"email": True, "phone": "+4915112345678", "device": None}
+    async with session.put("/preferences/ann", json=preferred) as answer:
+        assert (answer.status, await answer.json()) == (200, preferred)
+    async with session.get("/preferences/ann") as answer:
+        assert await answer.json() == preferred
+    _, sent = await posted(session, "ann")
+    dispatchers = [Dispatcher(store, name, Mailbox(), poll_s=0.05) for name in ChannelName]
+    await asyncio.gather(*(dispatcher.start() for dispatcher in dispatchers))
+    async with asyncio.timeout(10):
+        while any(report.state is not State.SENT for report in await store.deliveries(sent["id"])):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await asyncio.gather(*(dispatcher.stop(5) for dispatcher in dispatchers))
+    async with session.get(f"/notifications/{sent['id']}/deliveries") as answer:
+        assert await answer.json() == [
+            {"channel": channel, "address": address, "state": "sent", "attempts": 1, "last_error": ""}
+            for channel, address in (("email", "ann@example.org"), ("sms", "+4915112345678"))
+        ]
+
+
+async def test_a_silent_email_server_holds_up_nothing_else(
+    session: aiohttp.ClientSession, notifier: Notifier, store: NotificationStore
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = f"127.0.0.1:{silent.getsockname()[1]}"
+        dispatcher = Dispatcher(store, ChannelName.EMAIL, Email(server, "shop@example.org"), poll_s=0.05)
+        await notifier.handle(ORDER)
+        await dispatcher.start()
+        (told,) = await store.of_user("ann")
+        async with asyncio.timeout(10):
+            while not all(report.attempts for report in await store.deliveries(told.id)):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        async with asyncio.timeout(4):  # the server is waited for longer
+            for number in range(10):
+                await notifier.handle(replace(ORDER, id=f"more-{number}"))
+            for path in ("/health", "/notifications?user_id=ann"):
+                async with session.get(path) as answer:
+                    assert answer.status == 200
+        await dispatcher.stop(20)
+    assert len(await store.of_user("ann")) == 11
+
+
+@pytest.mark.parametrize("wrong", [{"phone": "0151"}, {"device": ""}, {"email": "perhaps"}, {"device": 7}])
+async def test_preferences_out_of_bounds_are_422(session: aiohttp.ClientSession, wrong: dict[str, Any]) -> None:
+    async with session.put("/preferences/ann", json=wrong) as answer:
+        assert (answer.status, (await answer.json(content_type=None))["type"]) == (
+            422,
+            "urn:brownout-shop:problem:invalid",
+        )
+
+
+@pytest.mark.parametrize("path", ["/notifications?user_id=%00", "/preferences/%00", "/notifications/%00/deliveries"])
+async def test_an_id_that_nobody_can_have_is_422(session: aiohttp.ClientSession, path: str) -> None:
+    async with session.get(path) as answer:
+        assert answer.status == 422
+
+
+def settings(**named: str) -> Settings:
+    return Settings(
         cell="c1",
         instance="notifications-0",
         listen="127.0.0.1:0",
         consul_url="",
         otlp_url="",
         kafka="127.0.0.1:1",
-        database_url=database_url,  # type: ignore[arg-type]  # pydantic makes it secret
+        **named,  # type: ignore[arg-type]  # pydantic makes the secret one secret
     )
-    service = build(settings, client)
-    assert (service.needs, len(service.companions)) == (("users",), 1)
+
+
+async def test_the_service_needs_users_consumes_two_events_and_sends_on_three_ways(
+    client: Client, database_url: str
+) -> None:
+    service = build(settings(database_url=database_url), client)
+    assert (service.needs, len(service.companions)) == (("users",), 5)
     assert service.database is not None
     await service.database.close()
+
+
+async def test_a_way_that_the_settings_name_no_server_for_is_kept_only(client: Client) -> None:
+    assert {type(channel) for channel in channels(settings(), client).values()} == {Mailbox}
+    named = channels(settings(smtp="127.0.0.1:25", sms="127.0.0.1:1", push="127.0.0.1:2"), client)
+    assert [type(channel) for channel in named.values()] == [Email, MessageGateway, MessageGateway]

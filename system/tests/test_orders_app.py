@@ -1,6 +1,7 @@
 """Orders over a real listener and a real Postgres, with small users and products on loopback: clauses 2.3, 3.3, 6.4."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,9 +49,17 @@ class Others:
     )
     asked: list[str] = field(default_factory=list)
     reserved: list[dict[str, Any]] = field(default_factory=list)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    going_on: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared, users is about to answer."""
+
+    def __post_init__(self) -> None:
+        self.going_on.set()
 
     async def handle(self, request: web.Request) -> web.Response:
         self.asked.append(f"{request.method} {request.path}")
+        self.reached.set()
+        await self.going_on.wait()
         if request.path.startswith("/users/"):
             return web.json_response({}, status=self.user)
         if request.method == "DELETE":
@@ -70,9 +79,10 @@ class Shop:
     database: Database
     told: asyncio.Event
 
-    async def order(self, *items: dict[str, Any], **more: Any) -> tuple[int, dict[str, Any]]:
+    async def order(self, *items: dict[str, Any], key: str = "", **more: Any) -> tuple[int, dict[str, Any]]:
         new = {"items": items or [BOOK], **more}
-        async with self.orders.post("/orders", json=new, headers=ALICE) as answer:
+        headers = ALICE | ({"Idempotency-Key": key} if key else {})
+        async with self.orders.post("/orders", json=new, headers=headers) as answer:
             return answer.status, await answer.json(content_type=None)
 
     async def kept(self) -> tuple[int, int]:
@@ -89,7 +99,7 @@ async def shop(database_url: str) -> AsyncIterator[Shop]:
     settings = Settings(cell="c1", instance="orders-0", listen="127.0.0.1:0", consul_url="", otlp_url="")
     database = Database(database_url, METADATA)
     await database.prepare()
-    store = OrderStore(database, topic=settings.topic("order.created"), told=told.set)
+    store = OrderStore(database, topic=settings.topic, told=told.set)
     health = Health(consul=lambda: True, has_instance=lambda _: True)
     async with TestServer(upstream) as server:
         instance = Instance("c1-x-0", f"127.0.0.1:{server.port}")
@@ -172,18 +182,38 @@ async def test_what_cannot_be_ordered_bothers_nobody(shop: Shop) -> None:
     assert shop.others.asked == []
 
 
-async def test_when_it_is_surely_not_saved_the_pieces_are_given_back(shop: Shop, database_url: str) -> None:
+@contextlib.asynccontextmanager
+async def lost(database_url: str) -> AsyncIterator[None]:
+    """The database refuses everybody."""
     server, _, name = database_url.rpartition("/")
     admin = await asyncpg.connect(f"{server}/postgres", ssl=False, timeout=10)
     await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
     await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
     await asyncio.sleep(0.1)  # until the pool has seen its connections end
-    status, problem = await shop.order()
+    yield
     await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
     await admin.close()
+
+
+async def test_when_it_is_surely_not_saved_the_pieces_are_given_back(shop: Shop, database_url: str) -> None:
+    async with lost(database_url):
+        status, problem = await shop.order()
     assert (status, problem["type"]) == (503, "urn:brownout-shop:problem:database-unavailable")
     order_id = shop.others.reserved[0]["order_id"]
     assert shop.others.asked[2:] == [f"DELETE /reservations/{order_id}"]
+    assert await shop.kept() == (0, 0)
+
+
+async def test_with_a_key_they_stay_held_as_another_request_may_be_saving_the_same_order(
+    shop: Shop, database_url: str
+) -> None:
+    shop.others.going_on.clear()
+    trying = asyncio.create_task(shop.order(key="k"))
+    await shop.others.reached.wait()
+    async with lost(database_url):
+        shop.others.going_on.set()
+        assert (await trying)[0] == 503
+    assert shop.others.asked == ["GET /users/alice", "POST /reservations"]
     assert await shop.kept() == (0, 0)
 
 

@@ -1,10 +1,23 @@
 """The rules of orders."""
 
+import random
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownout_shop.orders.domain import InvalidOrderError, Item, Status, Wanted, before, check, new_order
+from brownout_shop.orders.domain import (
+    InvalidOrderError,
+    Item,
+    Status,
+    Wanted,
+    before,
+    check,
+    consists_of,
+    keyed_id,
+    new_order,
+)
 
 ONE = Item("a", 1, 100)
 
@@ -51,9 +64,32 @@ def test_a_price_out_of_bounds_makes_no_order(item: Item, currency: str, named: 
         new_order("1", "u", [item], currency)
 
 
-def test_a_shipped_order_can_no_longer_be_cancelled() -> None:
-    assert Status.SHIPPED not in before(Status.CANCELLED)
+def test_an_order_goes_one_way_to_its_buyer_and_can_be_cancelled_until_it_is_shipped() -> None:
+    ways = {(source, target) for target in Status for source in before(target)}
+    assert ways == {
+        ("pending", "paid"),
+        ("paid", "shipped"),
+        ("shipped", "delivered"),
+        ("pending", "cancelled"),
+        ("paid", "cancelled"),
+    }
 
 
-def test_nothing_becomes_pending_again() -> None:
-    assert not before(Status.PENDING)
+@given(st.text(), st.text(), st.text(), st.text())
+def test_another_user_or_another_key_is_another_order(user: str, key: str, other_user: str, other_key: str) -> None:
+    names = [name.replace("\n", "") for name in (user, key, other_user, other_key)]  # which no header has
+    first, second = keyed_id(names[0], names[1]), keyed_id(names[2], names[3])
+    assert (first == second) == (names[:2] == names[2:])
+    assert re.fullmatch("[0-9a-f]{32}", first)
+
+
+@given(st.lists(st.builds(Wanted, st.sampled_from("abc"), st.integers(1, 9)), min_size=1, max_size=9), st.randoms())
+def test_an_order_consists_of_what_is_wanted_in_whatever_sequence_and_portions(
+    wanted: list[Wanted], chance: random.Random
+) -> None:
+    order = new_order("1", "u", [Item(one.sku, one.quantity, 1) for one in wanted], "EUR")
+    single = [Wanted(one.sku, 1) for one in wanted for _ in range(one.quantity)]
+    chance.shuffle(single)
+    assert consists_of(order, single)
+    assert not consists_of(order, single[1:])
+    assert not consists_of(order, [*single[1:], Wanted("d", 1)])

@@ -20,6 +20,16 @@ def test_a_charge_outranks_a_refusal_and_not_the_other_way_round() -> None:
 
 
 @pytest.mark.parametrize("status", Status)
+def test_a_refunded_or_voided_payment_stays_so(status: Status) -> None:
+    assert not before(status) & {Status.REFUNDED, Status.VOIDED}
+
+
+def test_what_was_charged_is_refunded_and_never_voided() -> None:
+    assert Status.CHARGED in before(Status.REFUNDED)
+    assert Status.CHARGED not in before(Status.VOIDED)
+
+
+@pytest.mark.parametrize("status", Status)
 def test_no_payment_comes_to_where_it_is(status: Status) -> None:
     assert status not in before(status)
 
@@ -30,6 +40,7 @@ def test_no_payment_comes_to_where_it_is(status: Status) -> None:
         ("pending", Standing.DUE),
         ("paid", Standing.PAID),
         ("shipped", Standing.PAID),
+        ("delivered", Standing.PAID),
         ("cancelled", Standing.CLOSED),
         ("a status to come", Standing.CLOSED),
     ],

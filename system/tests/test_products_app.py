@@ -133,14 +133,25 @@ async def test_an_order_id_is_32_hex_digits(products: aiohttp.ClientSession, ord
     assert (await reserved(products, BOOK, order=order))[0] == 422
 
 
-async def test_giving_back_twice_is_204_twice_and_ends_the_reservation(products: aiohttp.ClientSession) -> None:
+async def test_giving_back_twice_is_204_twice_and_what_came_back_is_reserved_again(
+    products: aiohttp.ClientSession,
+) -> None:
     await reserved(products, VASE)
     for _ in range(2):
         assert await asked(products, "DELETE", f"/reservations/{ORDER}") == (204, None)
     assert (await asked(products, "GET", f"/reservations/{ORDER}"))[1]["state"] == "returned"
     assert (await asked(products, "GET", "/products/vase-1"))[1]["stock"] == 1
+    assert (await reserved(products, VASE))[0] == 201
+
+
+async def test_for_a_cancelled_order_nothing_is_reserved_again(
+    products: aiohttp.ClientSession, store: ProductStore
+) -> None:
+    await reserved(products, VASE)
+    await store.cancel(ORDER)
     status, body = await reserved(products, VASE)
     assert (status, body["type"]) == (409, f"{PROBLEM}reservation-over")
+    assert (await asked(products, "DELETE", f"/reservations/{ORDER}"))[0] == 204
 
 
 async def test_giving_back_what_was_never_reserved_is_204(products: aiohttp.ClientSession) -> None:
@@ -177,5 +188,5 @@ async def test_the_service_is_built_with_its_database_its_expiry_and_its_sales(d
         service = build(settings, client)
     assert service.needs == ()
     assert service.database is not None
-    assert [type(companion).__name__ for companion in service.companions] == ["Expiry", "Consumer"]
+    assert [type(companion).__name__ for companion in service.companions] == ["Expiry", "Consumer", "Consumer"]
     await service.database.close()

@@ -13,7 +13,6 @@ from sqlalchemy.exc import IntegrityError
 
 from brownout_shop.database import Database
 from brownout_shop.products.domain import (
-    CATALOGUE,
     InvalidReservationError,
     Item,
     OutOfStockError,
@@ -58,10 +57,10 @@ async def leave(database: Database, sku: str, stock: int) -> None:
     await database.execute(text("UPDATE products SET stock = :stock WHERE sku = :sku").bindparams(sku=sku, stock=stock))
 
 
-async def bought(products: ProductStore, *items: Item) -> str | None:
+async def bought(products: ProductStore, *items: Item, order_id: str = "") -> str | None:
     """Return the id of the order that a buyer could reserve for, if it could."""
-    order_id = uuid.uuid4().hex
-    with contextlib.suppress(OutOfStockError):
+    order_id = order_id or uuid.uuid4().hex
+    with contextlib.suppress(OutOfStockError, ReservationOverError):
         await products.reserve(order_id, items)
         return order_id
     return None
@@ -75,28 +74,6 @@ async def test_preparing_again_brings_back_what_is_missing_and_leaves_the_rest(
     await database.prepare()
     assert await where(products, "book-1") == (999_998, 2, 0)
     assert await where(products, "mug-1") == (10_000, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("query", "skus"),
-    [
-        ("RECOVERIES", ["book-2"]),
-        ("mug-", ["mug-1", "mug-2"]),
-        ("locking plug", ["cable-1", "cable-2"]),
-        ("%", []),
-        ("_", []),
-        ("", [product.sku for product in CATALOGUE]),
-    ],
-)
-async def test_a_search_finds_text_in_any_case_and_takes_it_literally(
-    products: ProductStore, query: str, skus: list[str]
-) -> None:
-    assert [product.sku for product in await products.search(query, offset=0, limit=100)] == skus
-
-
-async def test_pages_follow_each_other_without_a_gap(products: ProductStore) -> None:
-    pages = [await products.search("", offset=offset, limit=5) for offset in (0, 5, 10)]
-    assert [product for page in pages for product in page] == sorted(CATALOGUE, key=lambda product: product.sku)
 
 
 async def test_reserved_pieces_are_held_at_the_catalogues_price(products: ProductStore) -> None:
@@ -156,17 +133,58 @@ async def test_giving_back_returns_the_pieces_once(products: ProductStore) -> No
     assert await where(products, "book-1") == (1_000_000, 0, 0)
 
 
-async def test_what_was_given_back_is_not_reserved_again(products: ProductStore) -> None:
-    await products.reserve(ORDER, BOOK)
+async def test_what_was_given_back_is_taken_again_if_the_order_is_asked_for_again(products: ProductStore) -> None:
+    first = await products.reserve(ORDER, BOOK)
     await products.give_back(ORDER)
+    assert await asyncio.gather(*(products.reserve(ORDER, BOOK) for _ in range(10))) == [first] * 10
+    assert await where(products, "book-1") == (999_998, 2, 0)
+
+
+async def test_what_was_given_back_and_sold_to_others_is_not_taken_again(products: ProductStore) -> None:
+    await products.reserve(ORDER, VASE)
+    await products.give_back(ORDER)
+    await products.reserve("1" * 32, VASE)
+    with pytest.raises(OutOfStockError):
+        await products.reserve(ORDER, VASE)
+    assert await where(products, "vase-1") == (0, 1, 0)
+
+
+async def test_what_is_asked_for_again_is_held_from_then_on(products: ProductStore, hasty: ProductStore) -> None:
+    for held_before in (True, False):
+        await hasty.reserve(ORDER, BOOK)
+        if not held_before:
+            await products.expire()
+        await products.reserve(ORDER, BOOK)
+        assert await products.expire() == 0
+        assert await where(products, "book-1") == (999_998, 2, 0)
+
+
+@pytest.mark.parametrize("before", ["held", "sold", "returned"])
+async def test_the_pieces_of_a_cancelled_order_come_back_once_and_are_not_taken_again(
+    products: ProductStore, before: str
+) -> None:
+    await products.reserve(ORDER, BOOK)
+    if before != "held":
+        await (products.sell(ORDER) if before == "sold" else products.give_back(ORDER))
+    assert await asyncio.gather(*(products.cancel(ORDER) for _ in range(5))) == [State.CANCELLED] * 5
+    assert await products.sell(ORDER) is State.CANCELLED
+    assert await products.give_back(ORDER) is State.CANCELLED
     with pytest.raises(ReservationOverError):
         await products.reserve(ORDER, BOOK)
     assert await where(products, "book-1") == (1_000_000, 0, 0)
 
 
-async def test_an_order_without_a_reservation_gives_nothing_back_and_sells_nothing(products: ProductStore) -> None:
+async def test_a_cancelled_order_does_not_expire(products: ProductStore, hasty: ProductStore) -> None:
+    await hasty.reserve(ORDER, BOOK)
+    await products.cancel(ORDER)
+    assert await products.expire() == 0
+    assert await where(products, "book-1") == (1_000_000, 0, 0)
+
+
+async def test_an_order_without_a_reservation_has_nothing_to_give_back_or_sell(products: ProductStore) -> None:
     assert await products.give_back(ORDER) is None
     assert await products.sell(ORDER) is None
+    assert await products.cancel(ORDER) is None
 
 
 async def test_a_sale_counts_once_and_cannot_be_given_back(products: ProductStore) -> None:
@@ -246,7 +264,9 @@ async def test_whatever_happens_at_once_no_piece_is_lost_or_made(
     async def live(store: ProductStore) -> None:
         items = [Item(sku, chance.randint(1, 3)) for sku in sorted(chance.sample(skus, 2))]
         if order_id := await bought(store, *items):
-            await asyncio.gather(store.sell(order_id), store.give_back(order_id), store.expire())
+            changes = [store.sell(order_id), store.give_back(order_id), store.cancel(order_id), store.expire()]
+            chance.shuffle(changes)
+            await asyncio.gather(*changes[:2], bought(store, *items, order_id=order_id), *changes[2:])
 
     await asyncio.gather(*(live(chance.choice((products, hasty))) for _ in range(100)))
     for sku in skus:

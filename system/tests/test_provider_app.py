@@ -50,7 +50,7 @@ async def ledger(provider: aiohttp.ClientSession, reference: str) -> list[dict[s
 
 async def test_what_was_charged_is_in_the_ledger(provider: aiohttp.ClientSession) -> None:
     status, charge = await charged(provider, "k1")
-    assert (status, charge) == (201, {"id": charge["id"], **BOOK})
+    assert (status, charge) == (201, {"id": charge["id"], **BOOK, "status": "charged"})
     assert await ledger(provider, "order-1") == [charge]
 
 
@@ -78,6 +78,47 @@ async def test_an_amount_that_ends_in_13_is_declined_and_not_charged(provider: a
     status, problem = await charged(provider, "k1", amount=2013)
     assert (status, problem["type"]) == (402, "urn:brownout-shop:problem:declined")
     assert await ledger(provider, "order-1") == []
+
+
+async def refunded(provider: aiohttp.ClientSession, key: str) -> tuple[int, dict[str, Any]]:
+    async with provider.post("/refunds", json={"key": key, "reference": "order-1"}) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+async def test_a_charge_is_refunded_once_however_often_and_at_the_same_time(provider: aiohttp.ClientSession) -> None:
+    _, charge = await charged(provider, "k1")
+    answers = await asyncio.gather(*(refunded(provider, "k1") for _ in range(20)))
+    assert all(answer == (201, {**charge, "status": "refunded"}) for answer in answers)
+    assert await ledger(provider, "order-1") == [{**charge, "status": "refunded"}]
+
+
+async def test_a_refunded_charge_is_not_made_again(provider: aiohttp.ClientSession) -> None:
+    _, charge = await charged(provider, "k1")
+    await refunded(provider, "k1")
+    assert await charged(provider, "k1") == (201, {**charge, "status": "refunded"})
+    assert len(await ledger(provider, "order-1")) == 1
+
+
+async def test_what_is_refunded_before_it_was_charged_is_void_and_declined_later(
+    provider: aiohttp.ClientSession,
+) -> None:
+    voids = [await refunded(provider, "k1") for _ in range(2)]
+    assert voids[0] == voids[1]
+    assert (voids[0][0], voids[0][1]["status"]) == (201, "voided")
+    status, problem = await charged(provider, "k1")
+    assert (status, problem["type"]) == (402, "urn:brownout-shop:problem:declined")
+    assert await ledger(provider, "order-1") == []
+    assert (await charged(provider, "k2"))[0] == 201
+
+
+async def test_charged_and_refunded_at_the_same_time_it_is_refunded_or_never_was(
+    provider: aiohttp.ClientSession,
+) -> None:
+    for number in range(10):
+        key = f"k{number}"
+        (charge_status, _), (_, refund) = await asyncio.gather(charged(provider, key), refunded(provider, key))
+        assert (charge_status, refund["status"]) in {(201, "refunded"), (402, "voided")}
+        assert {charge["status"] for charge in await ledger(provider, "order-1")} <= {"refunded"}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import pytest
 from aiohttp import web
@@ -10,6 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from brownout_shop.discovery.registry import Instance
 from brownout_shop.resilience import deadline
+from brownout_shop.resilience.balancer import RandomChoice
 from brownout_shop.resilience.client import (
     CalleeFailedError,
     CalleeLackingError,
@@ -20,6 +22,7 @@ from brownout_shop.resilience.client import (
     NoInstanceKnownError,
 )
 
+T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -46,11 +49,15 @@ def callee() -> Callee:
     return Callee()
 
 
-@pytest.fixture
-async def instance(callee: Callee) -> AsyncIterator[Instance]:
+def listening(callee: Callee) -> TestServer:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", callee.handle)
-    async with TestServer(app) as server:
+    return TestServer(app)
+
+
+@pytest.fixture
+async def instance(callee: Callee) -> AsyncIterator[Instance]:
+    async with listening(callee) as server:
         yield Instance("c1-users-0", f"127.0.0.1:{server.port}")
 
 
@@ -193,6 +200,32 @@ async def test_instances_are_called_in_turn_at_the_address_for_the_caller(instan
             assert (await client.call("users", "GET", "/users/1")).status == 200
 
 
+class Last:
+    """A balancer that spares nobody."""
+
+    def choose(self, instances: Sequence[T]) -> T:
+        return instances[-1]
+
+
+async def test_the_balancer_is_the_one_that_was_asked_for(instance: Instance) -> None:
+    both = [Instance("a", "127.0.0.1:1"), instance]
+    async with Client("orders", lambda _: both, balance=Last) as client:
+        for _ in range(4):
+            assert (await client.call("users", "GET", "/users/1")).status == 200
+
+
+async def test_over_several_instances_a_random_one_is_called(callee: Callee) -> None:
+    async with listening(callee) as first, listening(callee) as second, listening(callee) as third:
+        addresses = [f"127.0.0.1:{server.port}" for server in (first, second, third)]
+        three = [Instance(address, address) for address in addresses]
+        async with Client("orders", lambda _: three, balance=RandomChoice) as client:
+            for _ in range(60):
+                await client.call("users", "GET", "/users/1")
+    called = [request.headers["Host"] for request in callee.requests]
+    assert set(called) == set(addresses)
+    assert called != [called[number % 3] for number in range(60)]  # as in turn
+
+
 async def test_an_open_breaker_says_when_to_come_back(client: Client, callee: Callee) -> None:
     callee.answer = callee.status(500)
     await failures(client, 3)
@@ -200,6 +233,33 @@ async def test_an_open_breaker_says_when_to_come_back(client: Client, callee: Ca
         await client.call("users", "GET", "/users/1")
     assert (caught.value.status, caught.value.word) == (503, "breaker-open")
     assert caught.value.headers == {"Retry-After": "60"}
+
+
+async def test_an_open_breaker_says_how_much_of_its_minute_is_left(instance: Instance, callee: Callee) -> None:
+    now_ns = 0
+    async with Client("orders", lambda _: [instance], clock=lambda: now_ns) as client:
+        callee.answer = callee.status(500)
+        await failures(client, 3)
+        said = []
+        for now_ns in (0, 1, 20 * 10**9, 59_500_000_000, 60 * 10**9):  # noqa: B007 - the client's clock reads it
+            with pytest.raises(CallRefusedError) as caught:
+                await client.call("users", "GET", "/users/1")
+            said.append(caught.value.headers["Retry-After"])
+    assert said == ["60", "60", "40", "1", "1"]
+
+
+@pytest.mark.parametrize(("sent", "passed_on"), [("37", "37"), ("Wed, 21 Oct 2015 07:28:00 GMT", "10"), ("", "10")])
+async def test_when_a_callee_wants_to_be_asked_again_is_passed_on(
+    client: Client, callee: Callee, sent: str, passed_on: str
+) -> None:
+    async def lacking(_: web.Request) -> web.Response:
+        problem = {"type": "urn:brownout-shop:problem:breaker-open"}
+        return web.json_response(problem, status=503, headers={"Retry-After": sent})
+
+    callee.answer = lacking
+    with pytest.raises(CalleeLackingError) as caught:
+        await client.call("users", "GET", "/users/1")
+    assert caught.value.headers == {"Retry-After": passed_on}
 
 
 async def test_half_open_admits_three_and_their_successes_close_it(instance: Instance, callee: Callee) -> None:

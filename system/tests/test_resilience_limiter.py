@@ -208,3 +208,13 @@ def test_in_no_window_do_more_pass_than_the_burst_and_what_the_rate_adds(limit: 
         for last in range(first, len(passed_ns)):
             may_pass = limit + limit * (passed_ns[last] - began_ns) / SECOND_NS
             assert last - first + 1 <= may_pass + 1e-6  # a deficit of under a nanosecond passes
+
+
+def test_how_long_a_token_would_be_waited_for_can_be_asked_and_takes_none() -> None:
+    fake = FakeTime()
+    limiter = limiter_at(0.5, 1, fake)
+    assert limiter.wait_ns() == 0
+    assert limiter.allow()
+    assert [limiter.wait_ns(), limiter.wait_ns()] == [2 * SECOND_NS, 2 * SECOND_NS]
+    fake.now_ns = SECOND_NS
+    assert limiter.wait_ns() == SECOND_NS

@@ -23,6 +23,7 @@ from brownout_shop.resilience.rpc import RpcClient
 from brownout_shop.rpc.method import CREATE_USER, GET_USER
 from brownout_shop.rpc.server import Server
 from brownout_shop.rpc.user_pb2 import CreateUserRequest, GetUserRequest, User
+from wires import until
 
 MINUTE_NS = 60 * 10**9
 
@@ -164,12 +165,6 @@ async def failures(client: RpcClient, count: int) -> list[type[Exception]]:
         return caught.type
 
     return [await failure() for _ in range(count)]
-
-
-async def until(true: Callable[[], object], within_s: float = 5) -> None:
-    async with asyncio.timeout(within_s):
-        while not true():  # noqa: ASYNC110 - what it waits for tells nobody
-            await asyncio.sleep(0.01)
 
 
 async def test_the_answer_is_a_message(client: RpcClient) -> None:

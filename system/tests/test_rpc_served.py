@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from brownout_shop.discovery.fake import FakeConsul
+from brownout_shop.rpc.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from brownout_shop.rpc.method import GET_USER
 from brownout_shop.rpc.user_pb2 import GetUserRequest, User
 
@@ -56,6 +57,24 @@ async def code_of(channel: grpc.aio.Channel) -> grpc.StatusCode:
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK
+
+
+async def test_its_health_is_told_by_grpc_too_until_it_ends(database_url: str) -> None:
+    port = free_port()
+    async with (
+        FakeConsul() as consul,
+        users(database_url, port, consul) as process,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        watch = channel.unary_stream(
+            "/grpc.health.v1.Health/Watch", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString
+        )
+        told = []
+        async for answer in watch(HealthCheckRequest(service="user.UserService"), timeout=20):
+            told.append(answer.status)
+            process.send_signal(signal.SIGTERM)
+        assert told == [HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING]
+        assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
 async def test_on_a_signal_it_finishes_the_calls_in_flight_takes_nothing_new_and_exits_with_0(

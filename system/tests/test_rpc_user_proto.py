@@ -1,4 +1,4 @@
-"""The generated code is what user.proto says, and the methods are those of its service: clause 3.2."""
+"""The generated code is what the proto files say, and the methods are those of their services: clause 3.2."""
 
 import re
 import subprocess
@@ -13,7 +13,6 @@ from brownout_shop.rpc.method import CREATE_USER, GET_USER, Method
 from brownout_shop.rpc.user_pb2 import User
 
 SYSTEM = Path(user_pb2.__file__).parents[2]
-PROTO = "brownout_shop/rpc/user.proto"
 OF_THE_GENERATOR = re.compile(r"# Protobuf Python Version|    \d+,$")
 
 
@@ -21,10 +20,11 @@ def written(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if not OF_THE_GENERATOR.match(line)]
 
 
-def test_the_committed_code_is_what_the_proto_generates(tmp_path: Path) -> None:
+@pytest.mark.parametrize("proto", ["user", "health"])
+def test_the_committed_code_is_what_the_proto_generates(proto: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
-    subprocess.run([*command, PROTO], cwd=SYSTEM, check=True)
-    for name in ("user_pb2.py", "user_pb2.pyi"):
+    subprocess.run([*command, f"brownout_shop/rpc/{proto}.proto"], cwd=SYSTEM, check=True)
+    for name in (f"{proto}_pb2.py", f"{proto}_pb2.pyi"):
         assert written(SYSTEM / "brownout_shop/rpc" / name) == written(tmp_path / "brownout_shop/rpc" / name)
 
 

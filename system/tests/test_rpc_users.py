@@ -87,7 +87,14 @@ async def test_the_limit_is_shared_with_the_other_protocol_and_minds_the_callers
     with pytest.raises(grpc.aio.AioRpcError, match="rate limit exceeded: ") as caught:
         await got(channel, GetUserRequest(id=user_id), within_s=0.1)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(caught.value.trailing_metadata() or {})["retry-after"] == "1"
     assert (await got(channel, GetUserRequest(id=user_id))).id == user_id
+
+
+async def test_what_no_database_takes_is_an_invalid_argument(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await got(channel, GetUserRequest(id="\0"))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_lost_database_is_unavailable() -> None:

@@ -7,12 +7,13 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
 from brownout_shop.discovery.fake import FakeConsul
+from wires import until
 
 
 @pytest.fixture
@@ -45,12 +46,6 @@ async def started(port: int, consul_url: str) -> AsyncIterator[Process]:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.communicate()
-
-
-async def until(true: Callable[[], object], within_s: float = 20) -> None:
-    async with asyncio.timeout(within_s):
-        while not true():  # noqa: ASYNC110 - what it waits for tells nobody
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -67,6 +67,15 @@ class Consul(Api):
                 f"{host}:{port} is not passing in Consul within {within_s:g} s; {there} is",
             ) from None
 
+    async def register(self, instance: Registration) -> None:
+        """Put an instance in, without a check.
+
+        Raises:
+            CellError: the agent did not answer, or refused.
+        """
+        known = {"ID": instance.id, "Name": instance.service, "Address": instance.host, "Port": instance.port}
+        await self.ask("PUT", "/v1/agent/service/register", json={**known, "Meta": instance.meta})
+
     async def deregister(self, instance_id: str) -> None:
         """Take an instance out.
 

@@ -15,6 +15,7 @@ __all__ = [
     "FakeNetwork",
     "FakeProcesses",
     "FakeRegistry",
+    "FakeServers",
     "FakeStores",
     "FakeTelemetry",
 ]
@@ -232,6 +233,37 @@ class FakeConfiguration:
         self.values[key] = value
 
 
+class FakeServers:
+    """Servers of the cell's own as a table of which are stopped."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.stopped: set[str] = set()
+
+    async def stop(self, server: str) -> dict[str, Any]:
+        """End a server."""
+        self.stopped.add(self._known(server))
+        return {"exit_code": -9}
+
+    async def start(self, server: str) -> dict[str, Any]:
+        """Start it again."""
+        self.stopped.discard(self._known(server))
+        return {"address": f"{server}.invalid"}
+
+    async def canary(
+        self,
+        server: str,
+        within_s: float,  # noqa: ARG002 - the Protocol's: a fake answers at once
+    ) -> Canary:
+        """What an exchange would see."""
+        return Canary(refused=True) if self._known(server) in self.stopped else Canary(answered_s=0.0)
+
+    def _known(self, server: str) -> str:
+        if server not in self.names:
+            raise FaultError(server, "is shared by all cells")
+        return server
+
+
 class FakeCell:
     """A cell of the fakes above."""
 
@@ -245,6 +277,7 @@ class FakeCell:
         stores: FakeStores | None = None,
         configuration: FakeConfiguration | None = None,
         registry: FakeRegistry | None = None,
+        servers: FakeServers | None = None,
     ) -> None:
         self.name = name
         self.network = network
@@ -253,6 +286,7 @@ class FakeCell:
         self.stores = stores or FakeStores()
         self.configuration = configuration or FakeConfiguration()
         self.registry = registry or FakeRegistry()
+        self.servers = servers or FakeServers()
 
     def url(self, service: str) -> str:
         """An address that nobody listens on; a driver of the tests' own answers for it."""

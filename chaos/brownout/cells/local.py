@@ -16,6 +16,7 @@ from brownout.cells.canary import exchange
 from brownout.cells.consul import Consul, Keys, Registered
 from brownout.cells.edges import EdgeNetwork
 from brownout.cells.kafka import ListenerPool, Topics
+from brownout.cells.own import OwnServers, own_servers, scraped
 from brownout.cells.pauses import Pauses
 from brownout.cells.starter import inherited
 from brownout.cells.stores import LocalStores
@@ -25,7 +26,7 @@ from brownout.cells.wiring import Instance, Wiring, wire
 from brownout.errors import CellError
 from brownout.mending import state_of
 from brownout.processors import waited_s
-from brownout.servers import Addresses, Listener
+from brownout.servers import Addresses, Listener, Program
 from brownout.servers.ports import free_port
 from brownout.topology import HARNESS, Edge, Topology
 from brownout.undo import Process, Starter, Supervisor
@@ -48,6 +49,7 @@ class World(msgspec.Struct, frozen=True):
     Attributes:
         topology: the system's table.
         servers: where the real servers listen.
+        programs: what they are started from, for a cell that has one of its own.
         supervisor: starts processes, and ends them all.
         starter: starts the services: the system's launcher, or the supervisor.
         listeners: the broker's, one for each edge to it.
@@ -56,6 +58,7 @@ class World(msgspec.Struct, frozen=True):
 
     topology: Topology
     servers: Addresses
+    programs: Mapping[str, Program]
     supervisor: Supervisor
     starter: Starter
     listeners: ListenerPool
@@ -186,6 +189,7 @@ class LocalCell:
         wiring: Wiring,
         network: EdgeNetwork,
         processes: LocalProcesses,
+        servers: OwnServers,
         telemetry: ServerTelemetry,
         stores: LocalStores,
         registry: Registered,
@@ -194,6 +198,7 @@ class LocalCell:
         self.name = name
         self.network = network
         self.processes = processes
+        self.servers = servers
         self.telemetry = telemetry
         self.stores = stores
         self.registry = registry
@@ -230,14 +235,17 @@ async def local_cell(
     *,
     instances: Mapping[str, int] | None = None,
     environment: Mapping[str, Mapping[str, str]] | None = None,
+    private: tuple[str, ...] = (),
 ) -> AsyncIterator[LocalCell]:
-    """Hold a cell open: its databases, proxies and services; ready when every instance is.
+    """Hold a cell open: its own servers, databases, proxies and services; ready when every instance is.
 
     Raises:
         CellError: a part of it could not be started.
+        ServerError: a server of its own could not.
     """
-    servers = world.servers
     async with AsyncExitStack() as stack:
+        own = await stack.enter_async_context(own_servers(name, private, world.programs, world.supervisor, world.log))
+        servers = msgspec.structs.replace(world.servers, **own.addresses())
 
         def listener() -> Listener:
             taken = world.listeners.take()
@@ -269,10 +277,13 @@ async def local_cell(
         processes = LocalProcesses(world, name, wiring, consul)
         stack.push_async_callback(processes.end_all)
         await processes.start_all()
+        if world.servers.consul and "consul" in private:
+            found = [each for each in wiring.instances if "consul" in world.topology.words(each.service)]
+            await stack.enter_async_context(scraped(world.servers.consul, name, found))
         telemetry = ServerTelemetry(servers.jaeger, servers.prometheus, name)
         stores = LocalStores(name, servers.postgres, Topics(servers.kafka.direct) if servers.kafka else None)
         yield LocalCell(
-            name, wiring, network, processes, telemetry, stores, Registered(consul, name), Keys(consul, name)
+            name, wiring, network, processes, own, telemetry, stores, Registered(consul, name), Keys(consul, name)
         )
 
 

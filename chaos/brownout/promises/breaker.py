@@ -57,12 +57,14 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
         trips: when it opens.
         open_s: how long it refuses, counted from the call that tripped it.
         half_open_requests: calls on trial that are let through afterwards.
+        retry_after: whether each refusal says, in seconds, when it may be tried again.
     """
 
     edge: str
     trips: Trips
     open_s: Positive
     half_open_requests: Count
+    retry_after: bool = False
 
     def scenario(self, topology: Topology) -> Scenario:
         """What must not trip it, what just does, the open time on a healthy edge, the trial, and a trip by the ratio.
@@ -203,7 +205,28 @@ class CircuitBreaker(Stated, frozen=True, kw_only=True, tag="circuit-breaker"):
         self._side_answered(recording, edge, calls)
         seen_at(recording, calls, edge.caller)
         self._nothing_reached(recording, edge, trip, calls)
+        if self.retry_after:
+            self._says_when(trip[-1], calls)
         return at_once(recording, calls, REFUSED_WITHIN_S), calls[-1]
+
+    def _says_when(self, trip: Operation, calls: Sequence[Operation]) -> None:
+        """Each refusal tells what is left of the open time, which began during the last call of the trip.
+
+        It is told in whole seconds, rounded up, and the answer's own time is the client's to add.
+        """
+        for call in calls:
+            if (told_s := call.retry_after_s) is None:
+                raise BrokenError(f"a refusal did not say when to come again: {told(call)}", [call])
+            sent_s, answered_s = (
+                seconds(trip.sent_ns, at_ns or call.sent_ns) for at_ns in (call.sent_ns, call.answered_ns)
+            )
+            latest_s = seconds(trip.sent_ns, trip.answered_ns or trip.sent_ns) + self.open_s - sent_s + 1
+            if not self.open_s - answered_s <= told_s <= latest_s:
+                raise BrokenError(
+                    f"{sent_s:.1f} s after the trip a refusal said to come again in {told_s} s, "
+                    f"promised what is left of {self.open_s:g} s",
+                    [call],
+                )
 
     def _nothing_reached(self, recording: Recording, edge: Edge, trip: list[Operation], calls: list[Operation]) -> None:
         """Both counts have to say so: spans of the callee, where there are any, and bytes on the edge."""

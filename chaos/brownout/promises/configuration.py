@@ -1,4 +1,4 @@
-"""Configuration: a service follows a key as it is written, again and again, and catches up after an outage."""
+"""Configuration: a service follows a key as it is written, again and again, and after an outage or a new agent."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -7,13 +7,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from brownout.faults import Outage
+from brownout.faults import AGENT, Outage, Restarted
 from brownout.history import Operation
 from brownout.promises.evidence import edge_of, entered_at, phase, whole_window
 from brownout.promises.promise import BrokenError, NoEvidenceError, Positive, Stated, key
 from brownout.promises.value import LOOKED_S, Value
 from brownout.recording import Recording
-from brownout.scenario import Hold, Put, Scenario, Wait
+from brownout.scenario import Hold, Put, Scenario, Step, Wait
 from brownout.topology import Topology
 from brownout.verdict import Figure, Verdict
 
@@ -51,7 +51,8 @@ class Configuration(Stated, frozen=True, kw_only=True, tag="configuration"):
     """A value is in force soon after it was written, without a restart, and however often it changes (clause 5).
 
     The journey is a single request at the caller's own port, which shows the value. The last write is made while the
-    edge is cut, and is the last but one of the values once more.
+    edge is cut, or to the agent that was started in the place of one that was stopped, and is the last but one of the
+    values once more.
 
     Attributes:
         edge: the service that follows the key, and Consul, which keeps it below the cell's name.
@@ -59,6 +60,8 @@ class Configuration(Stated, frozen=True, kw_only=True, tag="configuration"):
         values: written one after another; with two changes at least, as a watch may be deaf after its first.
         within_s: of a write the value is in force.
         healed_within_s: of the heal, what was written meanwhile is: a watch waits 5 s after an error.
+        restart_s: so long the agent, one of the cell's own, is gone in the place of the outage, and then starts with no
+            key and a lower index; None: the edge is cut.
     """
 
     edge: str
@@ -66,9 +69,10 @@ class Configuration(Stated, frozen=True, kw_only=True, tag="configuration"):
     values: Annotated[tuple[Value, ...], Meta(min_length=3)]
     within_s: Positive = 2.0
     healed_within_s: Positive = 7.0
+    restart_s: Positive | None = None
 
     def scenario(self, topology: Topology) -> Scenario:
-        """Each value is written and looked at; the last one again while the edge is cut, then what is written then."""
+        """Each value is written and looked at; the last one again while Consul is away, then what is written last."""
         with key("edge"):
             edge = topology.edge(self.edge)
             if edge.callee != "consul":
@@ -80,15 +84,23 @@ class Configuration(Stated, frozen=True, kw_only=True, tag="configuration"):
             (Put(self.key, value.value), Wait(self.within_s), value.looked(_phase(number), self.journey))
             for number, value in enumerate(self.values)
         )
-        unheard = (last.looked(CUT, self.journey), Put(self.key, late.value), Wait(UNHEARD_S))
+        away = last.looked(CUT, self.journey)
+        written: tuple[Step, ...] = (Hold(self._fault, (away, Put(self.key, late.value), Wait(UNHEARD_S))),)
+        if self.restart_s is not None:  # nobody keeps what is written meanwhile
+            written = (Hold(self._fault, (away, Wait(self.restart_s))), Put(self.key, late.value))
         steps = (
             *(step for steps in followed for step in steps),
-            Hold(Outage(edge), unheard),
+            *written,
             Wait(self.healed_within_s),
             late.looked(HEALED, self.journey),
         )
         services = topology.reached_from({edge.caller})
-        return Scenario(self.name, self.journey, steps, services, environment=self.environment)
+        private = () if self.restart_s is None else (AGENT.server,)
+        return Scenario(self.name, self.journey, steps, services, environment=self.environment, private=private)
+
+    @property
+    def _fault(self) -> Outage | Restarted:
+        return Outage(edge_of(self.edge)) if self.restart_s is None else AGENT
 
     def _check_values(self, topology: Topology) -> None:
         for value in self.values:
@@ -103,27 +115,34 @@ class Configuration(Stated, frozen=True, kw_only=True, tag="configuration"):
     def examine(self, recording: Recording) -> Verdict:
         """Each value in its time; the first that was not in force breaks the promise."""
         figures = [self._in_force(recording, stage) for stage in self._stages(recording)]
+        at_last = "the heal when it was written during an outage"
+        if self.restart_s is not None:
+            at_last = "its writing to a new agent"
         return self.kept(
             f"{self.key} was followed {len(self.values)} times within {self.within_s:g} s of its writing, and within "
-            f"{self.healed_within_s:g} s of the heal when it was written during an outage",
+            f"{self.healed_within_s:g} s of {at_last}",
             *figures,
         )
 
     def _stages(self, recording: Recording) -> Iterator[Stage]:
         """The values by the times of their writing, the outage's beginning and its end."""
         *early, late = self._writes(recording)
-        window = whole_window(recording, str(Outage(edge_of(self.edge))))
+        window = whole_window(recording, str(self._fault))
         cut_ns, lifting_ns = window.surely_ns
         off_ns, healed_ns = window.perhaps_ns
-        if not cut_ns < late.sent_ns <= (late.answered_ns or 0) < lifting_ns:
+        written_ns = late.answered_ns or 0
+        if self.restart_s is None and not cut_ns < late.sent_ns <= written_ns < lifting_ns:
             raise NoEvidenceError(f"{self.key} was not written while {self.edge} was cut")
+        if self.restart_s is not None and not healed_ns <= late.sent_ns <= written_ns:
+            raise NoEvidenceError(f"{self.key} was not written to the new agent")
         ends_ns = [*(write.sent_ns for write in early[1:]), off_ns]
         for number, (value, write, end_ns) in enumerate(zip(self.values, early, ends_ns, strict=True)):
             when = f"{self.within_s:g} s after it was written"
             yield Stage(_phase(number), value, when, _later(write.answered_ns or end_ns, self.within_s), end_ns)
-        yield Stage(CUT, self.values[-1], f"while {self.edge} was cut", cut_ns, late.sent_ns)
-        when = f"{self.healed_within_s:g} s after {self.edge} was healed"
-        healed = _later(healed_ns, self.healed_within_s), recording.history.events[-1].at_ns
+        away, back = ("was cut", "was healed") if self.restart_s is None else ("had no agent", "had a new agent")
+        yield Stage(CUT, self.values[-1], f"while {self.edge} {away}", cut_ns, min(late.sent_ns, lifting_ns))
+        when = f"{self.healed_within_s:g} s after {self.edge} {back}"
+        healed = _later(max(healed_ns, written_ns), self.healed_within_s), recording.history.events[-1].at_ns
         yield Stage(HEALED, self.values[-2], when, *healed)
 
     def _writes(self, recording: Recording) -> list[Operation]:

@@ -15,6 +15,8 @@ __all__ = ["ConsumerShutdown"]
 LOAD = "load"
 BEFORE_S = 4.0
 AFTER_S = 1.0
+WORKED_OFF_S = 5.0
+"""From the lift on, for what waits by then: of spans that are still on their way some are there before earlier ones."""
 CATCHES_UP_S = 10.0
 """From the restart until the load ends: a broker gives a new member its share within a few seconds."""
 
@@ -49,7 +51,8 @@ class ConsumerShutdown(Stated, frozen=True, kw_only=True, tag="consumer-shutdown
         ended = Wait(self.drains_within_s, until=Seen("canary", str(self._signal)))
         signalled = Hold(self._signal, (ended, Wait(AFTER_S)))
         load = Load(LOAD, self.journey, self.rate)
-        steps = (Hold(slow, (Hold(load, (Wait(BEFORE_S), signalled, Wait(CATCHES_UP_S))), Wait(AFTER_S))),)
+        slowed = Hold(slow, (Hold(load, (Wait(BEFORE_S), signalled, Wait(CATCHES_UP_S))), Wait(AFTER_S)))
+        steps = (slowed, Wait(WORKED_OFF_S))
         services = topology.reached_from({topology.entry, service})
         return Scenario(self.name, self.journey, steps, services, environment=self.environment)
 

@@ -1,7 +1,5 @@
 """A contract: what a system promises, read from TOML and held against its topology."""
 
-import runpy
-import traceback
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from brownout.errors import FileError
+from brownout.faults import Restarted
 from brownout.files import parse_toml, read_text
 from brownout.journeys import Journey, Request, requests_journey
+from brownout.programs import values_of
 from brownout.promises.breaker import CircuitBreaker
 from brownout.promises.configuration import Configuration
 from brownout.promises.consumer import ConsumerShutdown
@@ -31,8 +31,8 @@ from brownout.promises.recovery import Recovery
 from brownout.promises.registration import Registration
 from brownout.promises.shutdown import GracefulShutdown
 from brownout.promises.tracing import Tracing
-from brownout.scenario import LONGEST_S, Scenario
-from brownout.topology import Topology
+from brownout.scenario import LONGEST_S, Hold, Scenario
+from brownout.topology import PRIVATE_SERVERS, Topology
 
 __all__ = ["JOURNEYS_FILE", "Contract", "Kind", "fitted", "parse_contract", "read_contract", "read_journeys"]
 
@@ -134,6 +134,7 @@ def fitted(promise: Stated, topology: Topology, known: Collection[str] | None, w
             for service in promise.services:
                 topology.service(service)
         scenario = promise.scenario(topology)
+    _check_private(scenario, topology, where)
     for journey in scenario.journeys():
         if known is not None and journey not in known:
             raise FileError(f"{where}.journey" if journey == promise.journey else where, _unknown(journey, known))
@@ -141,6 +142,20 @@ def fitted(promise: Stated, topology: Topology, known: Collection[str] | None, w
         cause = f"takes {most_s:g} s where nothing comes that it waits for, and a scenario may last {LONGEST_S:g} s"
         raise FileError(where, cause, "split it")
     return scenario
+
+
+def _check_private(scenario: Scenario, topology: Topology, where: str) -> None:
+    """Make sure that the cell's own servers can be its own, and that no other is stopped."""
+    for server in scenario.private:
+        if server not in PRIVATE_SERVERS:
+            there = " and ".join(PRIVATE_SERVERS)
+            raise FileError(f"{where}.private", f"no cell can have a {server!r} of its own; it can have {there}")
+        if server not in topology.servers():
+            raise FileError(f"{where}.private", f"nobody reaches {server}: the topology does not name {{{server}}}")
+    held = [step.what for step in scenario.every_step() if isinstance(step, Hold)]
+    for fault in held:
+        if isinstance(fault, Restarted) and fault.server not in scenario.private:
+            raise FileError(where, f"{fault}: all cells share it", f'say private=["{fault.server}"]')
 
 
 @contextmanager
@@ -171,27 +186,11 @@ def read_journeys(contract: Path) -> dict[str, Journey]:
 
 
 def _programmed(path: Path) -> dict[str, Journey]:
-    """The public journeys of a program; it is run as a file, and leaves nothing in ``sys.modules`` or on disk."""
+    """The public journeys of a program, its own and those that it imports."""
     if not path.exists():
         return {}
-    try:
-        values = runpy.run_path(str(path), run_name="journeys")
-    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is told as the file's mistake
-        raise FileError(str(path), f"cannot be loaded: {_line(error, path)}{_said(error)}") from None
     return {
         name.replace("_", "-"): value
-        for name, value in values.items()
+        for name, value in values_of(path).items()
         if isinstance(value, Journey) and not name.startswith("_")
     }
-
-
-def _line(error: Exception, path: Path) -> str:
-    if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: "
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f"line {lines[-1]}: " if lines else ""
-
-
-def _said(error: Exception) -> str:
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{type(error).__name__}: {message}".splitlines()[0]

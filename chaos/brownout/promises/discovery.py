@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from brownout.faults import Lost
+from brownout.faults import AGENT, Lost
 from brownout.history import Operation
 from brownout.promises.evidence import (
     edge_of,
@@ -22,7 +22,7 @@ from brownout.promises.evidence import (
 from brownout.promises.intervals import share_interval
 from brownout.promises.promise import BrokenError, NoEvidenceError, Positive, Stated, key
 from brownout.recording import Recording
-from brownout.scenario import Hold, Load, Scenario, Wait
+from brownout.scenario import Hold, Load, Scenario, Step, Wait
 from brownout.topology import Edge, Topology
 from brownout.verdict import Figure, Verdict
 from brownout.windows import Window
@@ -39,6 +39,9 @@ BALANCED_EACH = 15
 probability below 2 in a million, one of three below 4 in 100 million."""
 
 MARGIN_S = 1.0
+
+REGISTERED_S = 10.0
+"""Until all are registered again at a new agent (clause 4.1)."""
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -70,12 +73,15 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
         rate: requests a second.
         within_s: of its death, and again of its return: the check's interval of 10 s, its time-out of 3 s, and 2 s for
             the news.
+        restart_s: before, the agent, one of the cell's own, is gone for so long and then starts with a lower index, and
+            whoever watches has to go on; None: it is not.
     """
 
     edge: str
     instances: Annotated[int, Meta(ge=2, le=9)] = 3
     rate: Positive = 10.0
     within_s: Positive = 15.0
+    restart_s: Positive | None = None
 
     def scenario(self, topology: Topology) -> Scenario:
         """A load; in its midst an instance dies, and stays dead for longer than it may be noticed."""
@@ -83,19 +89,19 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
             edge = topology.edge(self.edge)
             topology.service(edge.service)
         dead = Hold(self._lost, (Wait(self.within_s + AFTER_S),))
-        load = Load(LOAD, self.journey, self.rate)
+        alive = Wait(BALANCED_EACH * self.instances / self.rate + MARGIN_S)
+        load = Hold(Load(LOAD, self.journey, self.rate), (alive, dead, Wait(self.within_s + AFTER_S)))
+        restart: tuple[Step, ...] = ()
+        if self.restart_s is not None:
+            restart = (Hold(AGENT, (Wait(self.restart_s),)), Wait(REGISTERED_S))
         return Scenario(
             self.name,
             self.journey,
-            (
-                Hold(
-                    load,
-                    (Wait(BALANCED_EACH * self.instances / self.rate + MARGIN_S), dead, Wait(self.within_s + AFTER_S)),
-                ),
-            ),
+            (*restart, load),
             topology.reached_from({edge.caller}),
             instances={edge.service: self.instances},
             environment=self.environment,
+            private=(AGENT.server,) if restart else (),
         )
 
     @property
@@ -106,6 +112,8 @@ class Discovery(Stated, frozen=True, kw_only=True, tag="discovery"):
         """All instances before, the others without the dead one, and all again."""
         needs_spans(recording, "which instance had a request")
         edge = edge_of(self.edge)
+        if self.restart_s is not None:
+            whole_window(recording, str(AGENT))
         window = whole_window(recording, str(self._lost))
         times = self._sorted(phase(recording, LOAD), window)
         self._used_before(recording, times.early, edge)

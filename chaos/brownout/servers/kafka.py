@@ -23,7 +23,7 @@ RECIPE = Recipe(
     cost="10 s, 43 MB of jars",
 )
 
-LISTENERS = 80
+LISTENERS = 120
 """Edges that may lead to the broker at the same time; each costs 0.25 MB and 2 threads (measured: 1 against 80)."""
 
 READY_S = 2.0

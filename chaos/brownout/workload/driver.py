@@ -1,6 +1,7 @@
 """The HTTP driver: sends one request and says how it ended."""
 
 import errno
+import re
 import resource
 from math import inf
 from typing import Any, Protocol, Self
@@ -16,6 +17,9 @@ __all__ = ["Answer", "Driver", "HttpDriver"]
 
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL})
 """Why a connection may not even be tried: the harness or its machine has no more to give."""
+
+SECONDS = re.compile("[0-9]{1,9}")
+"""What a Retry-After says that is no date (RFC 9110)."""
 
 MOST_TEXT = 2_000
 """Characters of an answer that is no JSON which are kept."""
@@ -72,7 +76,7 @@ class HttpDriver:
                 headers=request.headers,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, ceil_threshold=inf),  # or 10.2 s would be 11
             ) as response:
-                return _answered(response.status, await response.read())
+                return _answered(response.status, await response.read(), response.headers.get("Retry-After", ""))
         except aiohttp.ClientConnectorError as error:
             if error.errno in OURS:
                 raise BrownoutError("harness", f"cannot connect: {error.strerror}") from error
@@ -99,10 +103,13 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
         raise _CutError(f"{type(error).__name__} {error}".strip()) from error
 
 
-def _answered(status: int, raw: bytes) -> Answer:
+def _answered(status: int, raw: bytes, retry_after: str = "") -> Answer:
     body = _body(raw)
     outcome = Outcome.OK if 200 <= status < 300 else Outcome.FAILED  # noqa: PLR2004 - HTTP's own numbers
-    return Answer(outcome, {"status": status, "body": body}, Response(status, body))
+    detail = {"status": status, "body": body}
+    if SECONDS.fullmatch(retry_after):
+        detail["retry_after_s"] = int(retry_after)
+    return Answer(outcome, detail, Response(status, body))
 
 
 def _unanswered(outcome: Outcome, error: str) -> Answer:

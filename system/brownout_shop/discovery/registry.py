@@ -188,6 +188,7 @@ class Registry:
                 previous, (index, instances) = index, await self._passing(service, index)
             except UNREACHABLE:
                 await asyncio.sleep(RETRY_S)
+                index, restarted_at = 0, clock()  # it may be another agent by then, which counts anew
                 continue
             if index < previous:
                 index, restarted_at = 0, clock()

@@ -9,6 +9,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from brownout_shop.database import RefusedValueError
 from brownout_shop.events.event import Event, MalformedEventError, name_of, read_event
 from brownout_shop.events.worker import Worker
 from brownout_shop.telemetry import metrics
@@ -114,7 +115,7 @@ class Consumer:
                 event = read_event(record.topic, record.value, headers, position)
                 span.set_attribute("messaging.message.id", event.id)
                 await self._handle(event)
-            except MalformedEventError as error:
+            except (MalformedEventError, RefusedValueError) as error:
                 log.warning("skipped the malformed event %s: %s", position, error)
                 span.record_exception(error)
                 metrics.EVENTS_SKIPPED.labels(name).inc()

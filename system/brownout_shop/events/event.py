@@ -43,7 +43,7 @@ def read_event(topic: str, value: bytes | None, headers: Mapping[str, str], posi
     """
     try:
         payload = json.loads(value or b"")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedEventError(f"not JSON: {error}") from error
     if not isinstance(payload, dict):
         raise MalformedEventError(f"not a JSON object but a {type(payload).__name__}")

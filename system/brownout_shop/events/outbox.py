@@ -8,6 +8,7 @@ from typing import Any
 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from sqlalchemy import (
+    CTE,
     BigInteger,
     Column,
     Identity,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     or_,
     select,
     update,
@@ -68,15 +70,14 @@ class Outbox:
             Column("held_until", TIMESTAMP(timezone=True)),
         )
 
-    def event(self, topic: str, key: str, payload: dict[str, Any]) -> Insert:
+    def event(self, topic: str, key: str, payload: dict[str, Any], *, of: CTE | None = None) -> Insert:
         """The statement that adds an event, which will belong to the trace at hand.
-
-        What the event tells of is added to it by ``add_cte``: both are saved, or none.
 
         Args:
             topic: where it shall be published.
             key: events of the same key keep their order.
             payload: what it tells, as JSON.
+            of: the change that it tells of, which returns a row if it took place: without one there is no event.
         """
         trace: dict[str, str] = {}
         _traceparent.inject(trace)
@@ -87,7 +88,8 @@ class Outbox:
             "payload": payload,
             "traceparent": trace.get("traceparent", ""),
         }
-        return insert(self._table).values(row)
+        values = select(*(literal(value, self._table.c[name].type) for name, value in row.items()))
+        return insert(self._table).from_select(list(row), values if of is None else values.select_from(of))
 
     async def take(self, execute: Execute, relay: str) -> list[Row]:
         """Return the first rows that no other relay holds, in order, 100 at most; this one holds them for 20 s.

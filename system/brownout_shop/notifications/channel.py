@@ -3,8 +3,7 @@
 import logging
 from typing import Protocol
 
-from brownout_shop.notifications.domain import Notification
-from brownout_shop.notifications.store import NotificationStore
+from brownout_shop.notifications.domain import Delivery
 
 __all__ = ["Channel", "Mailbox"]
 
@@ -14,23 +13,18 @@ log = logging.getLogger(__name__)
 class Channel(Protocol):
     """Something that sends."""
 
-    async def send(self, notification: Notification) -> None:
-        """Send a notification; one about the same event as an earlier one is not sent again."""
+    async def send(self, delivery: Delivery) -> None:
+        """Send, at least once: the receiver may get the same notification's id again.
+
+        Raises:
+            UndeliverableError: it was refused for good.
+            Exception: try again later; whether it was sent is unknown.
+        """
 
 
 class Mailbox:
-    """Keeps notifications where their users can read them.
+    """Stands in where no server is named: what is kept in the database is all there is, and users read it there."""
 
-    Args:
-        store: where.
-    """
-
-    def __init__(self, store: NotificationStore) -> None:
-        self._store = store
-
-    async def send(self, notification: Notification) -> None:
-        """Save it, unless there is one about the same event."""
-        if await self._store.add(notification):
-            log.info("sent %s to user %s", notification.id, notification.user_id)
-        else:
-            log.info("event %s was handled before", notification.event_id)
+    async def send(self, delivery: Delivery) -> None:
+        """Send nothing."""
+        log.info("kept %s, which nobody sends by %s", delivery.notification_id, delivery.channel)

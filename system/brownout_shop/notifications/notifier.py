@@ -1,11 +1,13 @@
-"""The notifier: looks up who is to be told, and tells them."""
+"""The notifier: looks up who is to be told, and keeps what they are told until it is sent."""
 
 import logging
 import uuid
+from collections.abc import Callable
 
 from brownout_shop.events import Event, MalformedEventError
-from brownout_shop.notifications.channel import Channel
-from brownout_shop.notifications.domain import InvalidNotificationError, Notification, order_created
+from brownout_shop.events.event import name_of
+from brownout_shop.notifications.domain import InvalidNotificationError, Notification, order_event
+from brownout_shop.notifications.store import NotificationStore
 from brownout_shop.problems import Problem
 from brownout_shop.resilience.errors import CalleeRefusedError
 from brownout_shop.resilience.rpc import RpcClient
@@ -31,12 +33,14 @@ class Notifier:
 
     Args:
         client: what calls users.
-        channel: what sends.
+        store: where notifications are kept.
+        told: called after one was added.
     """
 
-    def __init__(self, client: RpcClient, channel: Channel) -> None:
+    def __init__(self, client: RpcClient, store: NotificationStore, *, told: Callable[[], None]) -> None:
         self._client = client
-        self._channel = channel
+        self._store = store
+        self._told = told
 
     async def notify(self, user_id: str, text: str, event_id: str | None = None) -> Notification:
         """Tell a user something and return the notification.
@@ -44,7 +48,7 @@ class Notifier:
         Raises:
             UnknownUserError: there is no such user.
             CallError: users could not be asked.
-            DatabaseUnavailableError: whether it was sent is unknown.
+            DatabaseUnavailableError: whether it is kept is unknown.
         """
         try:
             user = await self._client.call("users", GET_USER, GetUserRequest(id=user_id))
@@ -53,18 +57,21 @@ class Notifier:
                 raise UnknownUserError from error
             raise
         notification = Notification(uuid.uuid4().hex, user.id, user.email, text, event_id)
-        await self._channel.send(notification)
+        if await self._store.add(notification):
+            self._told()
+        else:
+            log.info("event %s was handled before", event_id)
         return notification
 
     async def handle(self, event: Event) -> None:
-        """Tell the buyer of an order that was created; what is raised makes the event come again.
+        """Tell the buyer what became of an order; what is raised makes the event come again.
 
         Raises:
-            MalformedEventError: it tells no order or no user.
+            MalformedEventError: nobody is told of it, or it tells no order or no user.
             Problem: it could not be done now.
         """
         try:
-            order = order_created(event.payload)
+            order = order_event(name_of(event.topic), event.payload)
         except InvalidNotificationError as error:
             raise MalformedEventError(str(error)) from error
         try:

@@ -1,25 +1,43 @@
-"""The orders routes: CreateOrder, GetOrder, ListOrders, UpdateOrderStatus, CancelOrder (clause 2.3)."""
+"""The orders routes: CreateOrder, GetOrder, ListOrders, UpdateOrderStatus, CancelOrder (clause 2.3).
+
+A key follows the IETF draft "The Idempotency-Key HTTP Header Field": the same request under it has the same order, at
+once or later, and another one 422. What failed on its way, in whichever call, can be asked for again, and is one order
+in the end.
+"""
 
 import uuid
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Path, Query
 from opentelemetry import trace
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database, NotExecutedError
 from brownout_shop.events import Relay
-from brownout_shop.orders.domain import InvalidOrderError, Order, Status, Wanted, before, check, new_order
+from brownout_shop.orders.domain import (
+    ITEMS,
+    InvalidOrderError,
+    Order,
+    Status,
+    Wanted,
+    check,
+    consists_of,
+    keyed_id,
+    new_order,
+)
 from brownout_shop.orders.reservation import Reservation, give_back, reserve
 from brownout_shop.orders.store import METADATA, OUTBOX, OrderStore
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import CalleeFailedError, CalleeRefusedError, Client
 from brownout_shop.service import Service
 from brownout_shop.settings import Settings
 
-__all__ = ["build"]
+__all__ = ["build", "routes"]
+
+ADMIN = "admin"
 
 tracer = trace.get_tracer("order-service")
 
@@ -27,20 +45,31 @@ tracer = trace.get_tracer("order-service")
 class NewOrder(BaseModel):
     """What is ordered; prices and currency are the catalogue's, whatever the buyer names besides."""
 
-    items: list[Wanted]
+    items: Annotated[list[Wanted], Field(max_length=ITEMS)]
 
 
 class NewStatus(BaseModel):
-    """Where an order shall stand."""
+    """Where the shop has got with an order."""
 
-    status: Status
+    status: Literal[Status.SHIPPED, Status.DELIVERED]
+
+
+class Page(BaseModel):
+    """Which part of a user's orders is wanted, the latest first."""
+
+    after: str = Field("", pattern=r"^([0-9a-f]{32})?$", description="the last order of the page before")
+    size: int = Field(20, ge=1, le=100)
+
+
+OrderId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+Key = Annotated[str, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,255}$")]
 
 
 def build(settings: Settings, client: Client) -> Service:
     """Return the orders service."""
     database = Database(settings.database_url.get_secret_value(), METADATA)
     relay = Relay(OUTBOX, database, settings.kafka)
-    orders = OrderStore(database, topic=settings.topic("order.created"), told=relay.wake)
+    orders = OrderStore(database, topic=settings.topic, told=relay.wake)
     return Service(routes(orders, client), needs=("users", "products"), database=database, companions=(relay,))
 
 
@@ -50,39 +79,59 @@ async def _user_of(x_user_id: Annotated[str, Header()] = "") -> str:
     return x_user_id
 
 
+async def _admin_only(x_user_role: Annotated[str, Header()] = "") -> None:
+    if x_user_role != ADMIN:
+        raise Problem(403, "forbidden", "X-User-Role: admins ship and deliver")
+
+
 UserId = Annotated[str, Depends(_user_of)]
 
 
 def routes(orders: OrderStore, client: Client) -> APIRouter:
     """Return the routes over a store of orders; only creating one calls other services, each once."""
-    router = APIRouter()
+    router = Router()
 
-    @router.post("/orders", status_code=201)
-    async def create_order(new: NewOrder, user_id: UserId) -> dict[str, Any]:
+    @router.post("/orders", status_code=201, responses=documented(401, 409, 429))
+    async def create_order(new: NewOrder, user_id: UserId, key: Key = "") -> dict[str, Any]:
         with tracer.start_as_current_span("CreateOrder"):
             _check(new.items)
+            order_id = keyed_id(user_id, key) if key else uuid.uuid4().hex
+            if key and (earlier := await orders.get(order_id)):
+                return asdict(_same(earlier, new.items))
             with tracer.start_as_current_span("ValidateUser"):
                 await _validate_user(client, user_id)
-            order_id = uuid.uuid4().hex
             with tracer.start_as_current_span("ReserveStock"):
                 reservation = await reserve(client, order_id, new.items)
-            return asdict(await _saved(orders, client, _priced(order_id, user_id, reservation)))
+            order = _same(_priced(order_id, user_id, reservation), new.items)
+            return asdict(await _saved(orders, client, order, keyed=bool(key)))
 
-    @router.get("/orders")
-    async def list_orders(user_id: UserId) -> list[dict[str, Any]]:
-        return [asdict(order) for order in await orders.of_user(user_id)]
+    @router.get("/orders", responses=documented(401, 404))
+    async def list_orders(user_id: UserId, wanted: Annotated[Page, Query()]) -> dict[str, Any]:
+        if wanted.after:
+            await _found(orders, wanted.after, user_id)
+        found = await orders.of_user(user_id, after=wanted.after, limit=wanted.size + 1)
+        page = [asdict(order) for order in found[: wanted.size]]
+        return {"orders": page, "size": wanted.size, "more": len(found) > wanted.size}
 
-    @router.get("/orders/{order_id}")
-    async def get_order(order_id: str, user_id: UserId) -> dict[str, Any]:
+    @router.get("/orders/{order_id}", responses=documented(401, 404))
+    async def get_order(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
         return asdict(await _found(orders, order_id, user_id))
 
-    @router.patch("/orders/{order_id}")
-    async def update_order_status(order_id: str, new: NewStatus, user_id: UserId) -> dict[str, Any]:
-        return asdict(await _moved(orders, order_id, user_id, new.status))
+    @router.patch("/orders/{order_id}", dependencies=[Depends(_admin_only)], responses=documented(403, 404, 409))
+    async def update_order_status(order_id: OrderId, new: NewStatus) -> dict[str, Any]:
+        return asdict(await _moved(orders, order_id, new.status))
 
-    @router.post("/orders/{order_id}/cancel")
-    async def cancel_order(order_id: str, user_id: UserId) -> dict[str, Any]:
-        return asdict(await _moved(orders, order_id, user_id, Status.CANCELLED))
+    @router.post("/orders/{order_id}/cancel", responses=documented(401, 404, 409))
+    async def cancel_order(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
+        order = await orders.cancel(order_id, user_id)
+        if order is None:
+            raise _wrong_move(await _found(orders, order_id, user_id), Status.CANCELLED)
+        return asdict(order)
+
+    # Not below what the gateway passes on: only payments may say so.
+    @router.post("/internal/orders/{order_id}/paid", responses=documented(404, 409))
+    async def mark_paid(order_id: OrderId) -> dict[str, Any]:
+        return asdict(await _moved(orders, order_id, Status.PAID))
 
     return router
 
@@ -101,14 +150,26 @@ def _priced(order_id: str, user_id: str, reservation: Reservation) -> Order:
         raise CalleeFailedError("products", str(error)) from error
 
 
-async def _saved(orders: OrderStore, client: Client, order: Order) -> Order:
-    """Save an order. If it is surely not saved its pieces are given back; if nobody knows, they may be sold."""
-    try:
-        await orders.add(order)
-    except NotExecutedError:
-        await give_back(client, order.id)
-        raise
+def _same(order: Order, wanted: list[Wanted]) -> Order:
+    """Return an order if it is what is wanted: one that a key already stands for may be another."""
+    if not consists_of(order, wanted):
+        raise Problem(422, "key-reused", "another order was asked for under this key")
     return order
+
+
+async def _saved(orders: OrderStore, client: Client, order: Order, *, keyed: bool) -> Order:
+    """Save an order and return it, or the one that another request with its key has saved meanwhile.
+
+    If it is surely not saved its pieces are given back; if nobody knows, they may be sold. With a key they stay held
+    in both cases, until their time is up: the same order may be saved by another request, beside this one or after it.
+    """
+    try:
+        is_new = await orders.add(order)
+    except NotExecutedError:
+        if not keyed:
+            await give_back(client, order.id)
+        raise
+    return order if is_new else await _found(orders, order.id)
 
 
 async def _validate_user(client: Client, user_id: str) -> None:
@@ -120,16 +181,20 @@ async def _validate_user(client: Client, user_id: str) -> None:
         raise
 
 
-async def _found(orders: OrderStore, order_id: str, user_id: str) -> Order:
-    order = await orders.get(order_id, user_id)
-    if order is None:
+async def _found(orders: OrderStore, order_id: str, user_id: str = "") -> Order:
+    """Return an order; with a user, only that user's own."""
+    order = await orders.get(order_id)
+    if order is None or user_id not in ("", order.user_id):
         raise Problem(404, "not-found", "no such order")
     return order
 
 
-async def _moved(orders: OrderStore, order_id: str, user_id: str, status: Status) -> Order:
-    order = await orders.move(order_id, user_id, status, only_from=before(status))
+async def _moved(orders: OrderStore, order_id: str, status: Status) -> Order:
+    order = await orders.move(order_id, status)
     if order is None:
-        order = await _found(orders, order_id, user_id)
-        raise Problem(409, "wrong-status", f"an order that is {order.status} cannot become {status}")
+        raise _wrong_move(await _found(orders, order_id), status)
     return order
+
+
+def _wrong_move(order: Order, status: Status) -> Problem:
+    return Problem(409, "wrong-status", f"an order that is {order.status} cannot become {status}")

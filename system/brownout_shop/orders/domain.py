@@ -1,11 +1,25 @@
 """The rules of orders: pure, without the network, a database or a clock."""
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["InvalidOrderError", "Item", "Order", "Status", "Wanted", "before", "check", "new_order"]
+__all__ = [
+    "ITEMS",
+    "InvalidOrderError",
+    "Item",
+    "Order",
+    "Status",
+    "Wanted",
+    "before",
+    "check",
+    "consists_of",
+    "keyed_id",
+    "new_order",
+]
 
 CURRENCY = re.compile(r"[A-Z]{3}")
 SKU_LENGTH = 100
@@ -20,11 +34,16 @@ class InvalidOrderError(ValueError):
 
 
 class Status(StrEnum):
-    """Where an order stands."""
+    """Where an order stands.
+
+    pending ──> paid ──> shipped ──> delivered
+       └─────────┴──> cancelled
+    """
 
     PENDING = "pending"
     PAID = "paid"
     SHIPPED = "shipped"
+    DELIVERED = "delivered"
     CANCELLED = "cancelled"
 
 
@@ -32,6 +51,7 @@ _BEFORE = {
     Status.PENDING: frozenset[Status](),
     Status.PAID: frozenset({Status.PENDING}),
     Status.SHIPPED: frozenset({Status.PAID}),
+    Status.DELIVERED: frozenset({Status.SHIPPED}),
     Status.CANCELLED: frozenset({Status.PENDING, Status.PAID}),
 }
 
@@ -70,6 +90,14 @@ def before(status: Status) -> frozenset[Status]:
     return _BEFORE[status]
 
 
+def keyed_id(user_id: str, key: str) -> str:
+    """Return the id of the order that a user's idempotency key stands for, the same one wherever it is asked for.
+
+    So the tables of orders and of reservations, in which an id is there once, see to it that a key is one order.
+    """
+    return hashlib.blake2b(f"{user_id}\n{key}".encode(), digest_size=16).hexdigest()
+
+
 def check(wanted: Sequence[Wanted]) -> None:
     """Return if it can be ordered, as far as orders knows.
 
@@ -85,6 +113,11 @@ def check(wanted: Sequence[Wanted]) -> None:
             raise InvalidOrderError(f"quantity: 1 to {QUANTITY}")
 
 
+def consists_of(order: Order, wanted: Iterable[Wanted]) -> bool:
+    """Return whether an order is of just what is wanted, in whatever sequence and portions that is named."""
+    return _quantities(order.items) == _quantities(wanted)
+
+
 def new_order(order_id: str, user_id: str, items: Sequence[Item], currency: str) -> Order:
     """Return a pending order with its amount.
 
@@ -97,3 +130,10 @@ def new_order(order_id: str, user_id: str, items: Sequence[Item], currency: str)
         raise InvalidOrderError(f"price: 0 to {PRICE} minor units")
     amount = sum(item.quantity * item.price for item in items)
     return Order(order_id, user_id, tuple(items), currency, amount, Status.PENDING)
+
+
+def _quantities(items: Iterable[Wanted | Item]) -> Counter[str]:
+    quantities = Counter[str]()
+    for item in items:
+        quantities[item.sku] += item.quantity
+    return quantities

@@ -1,35 +1,40 @@
-"""The orders' own tables: an order is one row, and the event that tells of it another, saved with it."""
+"""The orders' own tables: an order is one row, and the event that tells of it another, saved with it.
+
+Creating an order and moving it are one statement each, together with their event: a change that did not take place, as
+the order was there already, or elsewhere, adds no event either.
+"""
 
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from opentelemetry import trace
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text, func, insert, select, update
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, Update, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, insert
 
 from brownout_shop.database import Database
 from brownout_shop.events import Outbox
-from brownout_shop.orders.domain import Item, Order, Status
+from brownout_shop.orders.domain import Item, Order, Status, before
 
 __all__ = ["METADATA", "OUTBOX", "OrderStore"]
 
-LISTED = 100
 METADATA = MetaData()
 OUTBOX = Outbox(METADATA)
 _orders = Table(
     "orders",
     METADATA,
     Column("id", Text, primary_key=True),
-    Column("user_id", Text, nullable=False, index=True),
+    Column("user_id", Text, nullable=False),
     Column("items", JSONB, nullable=False),
     Column("currency", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("status", Text, nullable=False),
     Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=func.now()),
 )
+_PLACE = (_orders.c.created_at, _orders.c.id)
+"""Where an order is listed: by time, and of one time by id, so that no two are at the same place."""
+Index("orders_of_user", _orders.c.user_id, *_PLACE)
 _SEEN = (
     _orders.c.id,
     _orders.c.user_id,
@@ -48,17 +53,17 @@ class OrderStore:
 
     Args:
         database: where the tables are.
-        topic: where a new order is told of (clause 3.3).
+        topic: gives the full name of a topic, ``order.created`` and ``order.cancelled`` (clause 3.3).
         told: called after an event was committed.
     """
 
-    def __init__(self, database: Database, *, topic: str, told: Callable[[], None]) -> None:
+    def __init__(self, database: Database, *, topic: Callable[[str], str], told: Callable[[], None]) -> None:
         self._database = database
         self._topic = topic
         self._told = told
 
-    async def add(self, order: Order) -> None:
-        """Save a new order, and the event that tells of it, both or none.
+    async def add(self, order: Order) -> bool:
+        """Save a new order, and the event that tells of it, both or none; return whether there was none of its id.
 
         One statement does it, so the spans of both, SaveOrder and PublishEvent (clause 6.4), are of the same time.
 
@@ -66,49 +71,65 @@ class OrderStore:
             NotExecutedError: it is not saved.
             DatabaseUnavailableError: whether it is saved is unknown.
         """
-        saved = insert(_orders).values(asdict(order)).cte("saved")
+        saving = insert(_orders).values(asdict(order)).on_conflict_do_nothing()
+        saved = saving.returning(_orders.c.id).cte("saved")
         publishing = tracer.start_span("PublishEvent")
         try:
             with trace.use_span(publishing):
-                event = OUTBOX.event(self._topic, order.id, _created(order))
+                price = {"amount": order.amount, "currency": order.currency}
+                created = _told_of(order.id, order.user_id, **price)
+                event = OUTBOX.event(self._topic("order.created"), order.id, created, of=saved)
             with tracer.start_as_current_span("SaveOrder"):
-                await self._database.execute(event.add_cte(saved))
+                is_new = bool(await self._database.execute(select(saved).add_cte(event.cte("told"))))
         finally:
             publishing.end()
-        self._told()
+        if is_new:
+            self._told()
+        return is_new
 
-    async def get(self, order_id: str, user_id: str) -> Order | None:
-        """Return a user's order, if there is one."""
-        query = select(*_SEEN).where(_orders.c.id == order_id, _orders.c.user_id == user_id)
-        return _first(await self._database.execute(query))
+    async def get(self, order_id: str) -> Order | None:
+        """Return the order, if there is one."""
+        return _first(await self._database.execute(select(*_SEEN).where(_orders.c.id == order_id)))
 
-    async def of_user(self, user_id: str) -> list[Order]:
-        """Return a user's orders, the latest first, 100 at most."""
-        latest = _orders.c.created_at.desc()
-        query = select(*_SEEN).where(_orders.c.user_id == user_id).order_by(latest).limit(LISTED)
-        return [_order(*row) for row in await self._database.execute(query)]
+    async def of_user(self, user_id: str, *, after: str, limit: int) -> list[Order]:
+        """Return a user's orders, the latest first.
 
-    async def move(
-        self, order_id: str, user_id: str, status: Status, *, only_from: AbstractSet[Status]
-    ) -> Order | None:
-        """Set the status of a user's order if it is one of `only_from`, and return the order if it was."""
-        statement = (
-            update(_orders)
-            .where(_orders.c.id == order_id, _orders.c.user_id == user_id, _orders.c.status.in_(only_from))
-            .values(status=status)
-            .returning(*_SEEN)
-        )
-        return _first(await self._database.execute(statement))
+        Args:
+            user_id: whose.
+            after: the order behind which they begin, the last one of the page before; empty for the first page.
+            limit: how many at most.
+        """
+        query = select(*_SEEN).where(_orders.c.user_id == user_id)
+        if after:
+            query = query.where(tuple_(*_PLACE) < select(*_PLACE).where(_orders.c.id == after).scalar_subquery())
+        page = query.order_by(*(column.desc() for column in _PLACE)).limit(limit)
+        return [_order(*row) for row in await self._database.execute(page)]
+
+    async def move(self, order_id: str, status: Status) -> Order | None:
+        """Set the status of an order if it may come to it from where it stands, and return the order if it did."""
+        moving = _moving(order_id, status).returning(*_SEEN)
+        return _first(await self._database.execute(moving))
+
+    async def cancel(self, order_id: str, user_id: str) -> Order | None:
+        """Cancel a user's order if it may still be, and return the order if it was.
+
+        The event that tells of it is saved by the same statement.
+        """
+        moving = _moving(order_id, Status.CANCELLED).where(_orders.c.user_id == user_id)
+        cancelled = moving.returning(*_SEEN).cte("cancelled")
+        event = OUTBOX.event(self._topic("order.cancelled"), order_id, _told_of(order_id, user_id), of=cancelled)
+        order = _first(await self._database.execute(select(cancelled).add_cte(event.cte("told"))))
+        if order is not None:
+            self._told()
+        return order
 
 
-def _created(order: Order) -> dict[str, Any]:
-    return {
-        "order_id": order.id,
-        "user_id": order.user_id,
-        "amount": order.amount,
-        "currency": order.currency,
-        "timestamp": datetime.now(UTC).isoformat(),
-    }
+def _moving(order_id: str, status: Status) -> Update:
+    return update(_orders).where(_orders.c.id == order_id, _orders.c.status.in_(before(status))).values(status=status)
+
+
+def _told_of(order_id: str, user_id: str, **more: Any) -> dict[str, Any]:
+    return {"order_id": order_id, "user_id": user_id, **more, "timestamp": datetime.now(UTC).isoformat()}
 
 
 def _first(rows: list[tuple[Any, ...]]) -> Order | None:

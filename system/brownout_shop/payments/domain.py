@@ -3,27 +3,34 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Payment", "Standing", "Status", "before", "is_final", "standing"]
+__all__ = ["Payment", "Standing", "Status", "before", "is_final", "standing", "void"]
 
 
 class Status(StrEnum):
     """Where a payment stands.
 
-    pending ──> charged
-       └──> refused ──> charged
+    pending ──┬──> charged ──> refunded
+       └──> refused ──> voided
 
-    Of two requests at once one may be refused and the other charged: the charge is a fact, and outranks a refusal.
+    Pending and refused ones may become any of those to their right. Of two requests at once one may be refused and
+    the other charged: the charge is a fact, and outranks a refusal. Refunded and voided are final: the one was charged
+    before, the other never was and never will be.
     """
 
     PENDING = "pending"
     CHARGED = "charged"
     REFUSED = "refused"
+    REFUNDED = "refunded"
+    VOIDED = "voided"
 
 
+_UNCHARGED = frozenset({Status.PENDING, Status.REFUSED})
 _BEFORE = {
     Status.PENDING: frozenset[Status](),
-    Status.CHARGED: frozenset({Status.PENDING, Status.REFUSED}),
+    Status.CHARGED: _UNCHARGED,
     Status.REFUSED: frozenset({Status.PENDING}),
+    Status.REFUNDED: _UNCHARGED | {Status.CHARGED},
+    Status.VOIDED: _UNCHARGED,
 }
 
 
@@ -35,7 +42,7 @@ class Standing(StrEnum):
     CLOSED = "closed"
 
 
-_STANDING = {"pending": Standing.DUE, "paid": Standing.PAID, "shipped": Standing.PAID}
+_STANDING = {"pending": Standing.DUE, "paid": Standing.PAID, "shipped": Standing.PAID, "delivered": Standing.PAID}
 _NOT_NOW = frozenset({408, 409, 425, 429})
 
 
@@ -43,7 +50,7 @@ _NOT_NOW = frozenset({408, 409, 425, 429})
 class Payment:
     """The one payment of an order; the amount is in minor units of its currency.
 
-    Its id is the idempotency key at the provider; `charge_id` is empty until the provider has charged.
+    Its id is the idempotency key at the provider; `charge_id` is the provider's own, empty until it is known.
     """
 
     id: str
@@ -53,6 +60,11 @@ class Payment:
     currency: str
     status: Status = Status.PENDING
     charge_id: str = ""
+
+
+def void(payment_id: str, order_id: str, user_id: str) -> Payment:
+    """Return what stands in the place of the payment of an order that was cancelled before anybody paid."""
+    return Payment(payment_id, order_id, user_id, 0, "", Status.VOIDED)
 
 
 def before(status: Status) -> frozenset[Status]:

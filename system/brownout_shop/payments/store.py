@@ -52,20 +52,17 @@ class PaymentStore:
         kept = new.on_conflict_do_update(index_elements=["order_id"], set_={"order_id": new.excluded.order_id})
         return _payment(*(await self._database.execute(kept.returning(*_SEEN)))[0])
 
+    async def get(self, payment_id: str) -> Payment | None:
+        """Return a payment, if there is one."""
+        return _first(await self._database.execute(select(*_SEEN).where(_payments.c.id == payment_id)))
+
     async def of_order(self, order_id: str, user_id: str) -> Payment | None:
         """Return the payment of a user's order, if there is one."""
         query = select(*_SEEN).where(_payments.c.order_id == order_id, _payments.c.user_id == user_id)
         return _first(await self._database.execute(query))
 
-    async def charged(self, payment: Payment, charge_id: str) -> Payment:
-        """Note the provider's charge, and return the payment as it stands then."""
-        return await self._moved(payment, Status.CHARGED, charge_id)
-
-    async def refused(self, payment: Payment) -> Payment:
-        """Note the provider's refusal, and return the payment as it stands then: charged, if another request was."""
-        return await self._moved(payment, Status.REFUSED, "")
-
-    async def _moved(self, payment: Payment, status: Status, charge_id: str) -> Payment:
+    async def move(self, payment: Payment, status: Status, charge_id: str = "") -> Payment:
+        """Note what became of a payment, unless more is known already, and return it as it stands then."""
         statement = (
             update(_payments)
             .where(_payments.c.id == payment.id, _payments.c.status.in_(before(status)))

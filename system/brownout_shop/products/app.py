@@ -7,10 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
+from brownout_shop.body import Router
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer
-from brownout_shop.problems import Problem
+from brownout_shop.problems import Problem, documented
 from brownout_shop.products.domain import (
+    ITEMS,
     InvalidReservationError,
     Item,
     OutOfStockError,
@@ -20,7 +22,7 @@ from brownout_shop.products.domain import (
     is_sku,
 )
 from brownout_shop.products.expiry import Expiry
-from brownout_shop.products.sales import sell
+from brownout_shop.products.sales import cancel, sell
 from brownout_shop.products.store import METADATA, ProductStore, ReservationOverError
 from brownout_shop.resilience.client import Client
 from brownout_shop.service import Service
@@ -43,7 +45,7 @@ class NewReservation(BaseModel):
     """What is wanted for an order."""
 
     order_id: str = Field(pattern=ORDER_ID)
-    items: list[NewItem]
+    items: list[NewItem] = Field(max_length=ITEMS)
 
 
 class Page(BaseModel):
@@ -58,14 +60,17 @@ def build(settings: Settings, _client: Client) -> Service:
     """Return the products service."""
     database = Database(settings.database_url.get_secret_value(), METADATA)
     products = ProductStore(database)
-    topic, group = settings.topic("order.created"), f"{settings.cell}.products"
-    sales = Consumer(settings.kafka, topic, group, partial(sell, products))
-    return Service(routes(products), database=database, companions=(Expiry(products), sales))
+    group = f"{settings.cell}.products"
+    sold, back = partial(sell, products), partial(cancel, products)
+    created = Consumer(settings.kafka, settings.topic("order.created"), group, sold)
+    # In a group of its own: one topic need not wait while the other's consumers come and go.
+    cancelled = Consumer(settings.kafka, settings.topic("order.cancelled"), f"{group}.cancelled", back)
+    return Service(routes(products), database=database, companions=(Expiry(products), created, cancelled))
 
 
 def routes(products: ProductStore) -> APIRouter:
     """Return the routes over a store of products."""
-    router = APIRouter()
+    router = Router()
 
     @router.get("/products")
     async def search_products(wanted: Annotated[Page, Query()]) -> dict[str, Any]:
@@ -74,27 +79,27 @@ def routes(products: ProductStore) -> APIRouter:
         page = [asdict(product) for product in found[: wanted.size]]
         return {"products": page, "page": wanted.page, "size": wanted.size, "more": len(found) > wanted.size}
 
-    @router.get("/products/{sku}")
+    @router.get("/products/{sku}", responses=documented(404))
     async def get_product(sku: str) -> dict[str, Any]:
         product = await products.get(sku) if is_sku(sku) else None
         if product is None:
             raise Problem(404, "not-found", "no such product")
         return asdict(product)
 
-    @router.post("/reservations", status_code=201)
+    @router.post("/reservations", status_code=201, responses=documented(409))
     async def reserve(new: NewReservation) -> dict[str, Any]:
         made = asdict(await _reserved(products, new))
         del made["state"]  # which moves on: the same order again has the same answer
         return made
 
-    @router.get("/reservations/{order_id}")
+    @router.get("/reservations/{order_id}", responses=documented(404))
     async def get_reservation(order_id: OrderId) -> dict[str, Any]:
         reservation = await products.reservation(order_id)
         if reservation is None:
             raise Problem(404, "not-found", "no such reservation")
         return asdict(reservation)
 
-    @router.delete("/reservations/{order_id}", status_code=204)
+    @router.delete("/reservations/{order_id}", status_code=204, responses=documented(409))
     async def give_back(order_id: OrderId) -> None:
         if await products.give_back(order_id) is State.SOLD:
             raise Problem(409, "already-sold", "what was sold is not given back")
@@ -111,4 +116,4 @@ async def _reserved(products: ProductStore, new: NewReservation) -> Reservation:
     except OutOfStockError as error:
         raise Problem(409, "out-of-stock", str(error)) from error
     except ReservationOverError as error:
-        raise Problem(409, "reservation-over", "the order's reservation was given back") from error
+        raise Problem(409, "reservation-over", "the order was cancelled") from error

@@ -8,6 +8,7 @@ from enum import StrEnum
 __all__ = [
     "CATALOGUE",
     "HOLD_S",
+    "ITEMS",
     "InvalidReservationError",
     "Item",
     "Offer",
@@ -38,11 +39,20 @@ class OutOfStockError(Exception):
 
 
 class State(StrEnum):
-    """Where the pieces of a reservation are."""
+    """Where the pieces of a reservation are.
+
+    held ──> sold, returned, cancelled
+    returned ──> held, sold, cancelled
+    sold ──> cancelled
+
+    Returned are pieces that were given back, or whose time was up; they are taken again if the order comes after all.
+    An order that was cancelled is over: its pieces are in stock too, and nothing is taken for it any more.
+    """
 
     HELD = "held"
     SOLD = "sold"
     RETURNED = "returned"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,15 @@ their skus, and a reservation only after them: no two can wait for each other.
 """
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Computed,
     Connection,
     ForeignKey,
     Index,
@@ -20,11 +22,12 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    func,
     or_,
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP, insert
+from sqlalchemy.dialects.postgresql import TIMESTAMP, TSVECTOR, insert
 
 from brownout_shop.database import Database
 from brownout_shop.products.domain import (
@@ -32,6 +35,7 @@ from brownout_shop.products.domain import (
     HOLD_S,
     Item,
     Offer,
+    OutOfStockError,
     Product,
     Reservation,
     ReservedItem,
@@ -42,6 +46,11 @@ from brownout_shop.products.domain import (
 __all__ = ["METADATA", "ProductStore", "ReservationOverError"]
 
 EXPIRED_AT_ONCE = 100
+WORDS = """
+    setweight(to_tsvector('english', sku || ' ' || name), 'A') || setweight(to_tsvector('english', description), 'B')
+"""
+"""What a product is found by; a word in its name ranks before one in its description."""
+
 METADATA = MetaData()
 _products = Table(
     "products",
@@ -54,6 +63,18 @@ _products = Table(
     Column("stock", BigInteger, CheckConstraint("stock >= 0"), nullable=False),
     Column("held", BigInteger, CheckConstraint("held >= 0"), nullable=False),
     Column("sold", BigInteger, CheckConstraint("sold >= 0"), nullable=False),
+    Column("words", TSVECTOR, Computed(WORDS, persisted=True)),
+    Index("products_words", "words", postgresql_using="gin"),
+)
+_SEEN = (
+    _products.c.sku,
+    _products.c.name,
+    _products.c.description,
+    _products.c.price,
+    _products.c.currency,
+    _products.c.stock,
+    _products.c.held,
+    _products.c.sold,
 )
 _reservations = Table(
     "reservations",
@@ -103,12 +124,20 @@ A product that another buyer is changing is waited for, and seen as it is then (
 from what was locked: from the row itself they would first be those of a while ago, which the constraints may refuse.
 """
 
-_WHERE = {State.HELD: "held", State.SOLD: "sold", State.RETURNED: "stock"}
+_WHERE = {State.HELD: "held", State.SOLD: "sold", State.RETURNED: "stock", State.CANCELLED: "stock"}
 """In which column of a product the pieces of a reservation are counted."""
 
 
-def _move(before: State, after: State, which: str) -> Any:
-    """Return the statement that moves the pieces of some reservations, if they are there, and says whose they were."""
+def _move(before: State, after: State, which: str, also: str = "", still: str = "true") -> Any:
+    """Return the statement that moves the pieces of some reservations, if they are there, and says whose they were.
+
+    Args:
+        before: in which state they are.
+        after: in which they will be.
+        which: they are chosen by.
+        also: what else is set.
+        still: what has to hold of each even when others have done with it.
+    """
     source, target = _WHERE[before], _WHERE[after]
     return text(f"""
 WITH chosen AS (
@@ -120,8 +149,9 @@ WITH chosen AS (
     FROM products JOIN pieces USING (sku)
     ORDER BY sku FOR UPDATE OF products
 ), moved AS (
-    UPDATE reservations SET state = '{after}'
-    WHERE state = '{before}' AND order_id IN (SELECT order_id FROM chosen) AND (SELECT bool_and(enough) FROM locked)
+    UPDATE reservations SET state = '{after}'{also}
+    WHERE state = '{before}' AND {still} AND order_id IN (SELECT order_id FROM chosen)
+        AND (SELECT bool_and(enough) FROM locked)
     RETURNING order_id
 ), counts AS (
     SELECT sku, sum(quantity) AS quantity FROM moved JOIN reserved_items USING (order_id) GROUP BY sku
@@ -135,14 +165,25 @@ SELECT order_id FROM moved
 
 
 _OF_ORDER = "order_id = :order_id"
+_FROM_NOW = "expires_at = now() + make_interval(secs => :hold_s)"
 _GIVE_BACK = _move(State.HELD, State.RETURNED, _OF_ORDER)
 _SELL = _move(State.HELD, State.SOLD, _OF_ORDER)
 _SELL_LATE = _move(State.RETURNED, State.SOLD, _OF_ORDER)
-_EXPIRE = _move(State.HELD, State.RETURNED, f"expires_at <= now() ORDER BY expires_at LIMIT {EXPIRED_AT_ONCE}")
+_HOLD_ON = text(f"""
+UPDATE reservations SET {_FROM_NOW} WHERE {_OF_ORDER} AND state = 'held' RETURNING order_id
+""")  # noqa: S608 - same
+_HOLD_AGAIN = _move(State.RETURNED, State.HELD, _OF_ORDER, f", {_FROM_NOW}")
+_CANCEL_HELD = _move(State.HELD, State.CANCELLED, _OF_ORDER)
+_CANCEL_SOLD = _move(State.SOLD, State.CANCELLED, _OF_ORDER)
+_CANCEL_RETURNED = text(f"""
+UPDATE reservations SET state = 'cancelled' WHERE {_OF_ORDER} AND state = 'returned' RETURNING order_id
+""")  # noqa: S608 - same
+_OVER = "expires_at <= now()"
+_EXPIRE = _move(State.HELD, State.RETURNED, f"{_OVER} ORDER BY expires_at LIMIT {EXPIRED_AT_ONCE}", still=_OVER)
 
 
 class ReservationOverError(Exception):
-    """The order's reservation was given back, or expired: it is not made again."""
+    """The order was cancelled: nothing is reserved for it again."""
 
 
 class ProductStore:
@@ -159,27 +200,38 @@ class ProductStore:
 
     async def get(self, sku: str) -> Product | None:
         """Return the product, if there is one."""
-        rows = await self._database.execute(select(_products).where(_products.c.sku == sku))
+        rows = await self._database.execute(select(*_SEEN).where(_products.c.sku == sku))
         return Product(*rows[0]) if rows else None
 
     async def search(self, query: str, *, offset: int, limit: int) -> list[Product]:
-        """Return the products that have `query` in their sku, name or description, in whatever case, by sku."""
-        searched = (_products.c.sku, _products.c.name, _products.c.description)
-        found = or_(*(column.icontains(query, autoescape=True) for column in searched))
-        page = select(_products).where(found).order_by(_products.c.sku).offset(offset).limit(limit)
+        """Return the products that a search finds, those that fit best first, and of those that fit as well by sku.
+
+        Args:
+            query: words that are all in a product's sku, name or description, in whatever form and case; ``"…"`` for a
+                phrase, ``or``, and ``-`` before a word that is not there. A sku finds its product. Empty for all.
+            offset: how many to leave out.
+            limit: how many at most.
+        """
+        page = select(*_SEEN).order_by(_products.c.sku).offset(offset).limit(limit)
+        if query:
+            words = func.websearch_to_tsquery(text("'english'"), query)
+            found = or_(_products.c.words.op("@@")(words), _products.c.sku == query)
+            best = func.ts_rank(_products.c.words, words).desc()
+            page = page.where(found).order_by(None).order_by(best, _products.c.sku)
         return [Product(*row) for row in await self._database.execute(page)]
 
     async def reserve(self, order_id: str, items: tuple[Item, ...]) -> Reservation:
-        """Hold all the items for an order, or return what is held for it already.
+        """Hold all the items for an order, or what was reserved for it before.
 
         Args:
-            order_id: the order; what it has a reservation for stays as it is, whatever the items now.
+            order_id: the order; what it has a reservation of stays the same, whatever the items now, and so do its
+                prices. It is held from now on; if it was given back, or has expired, it is taken again.
             items: as `checked_items` returns them.
 
         Raises:
             InvalidReservationError: a thing is not in the catalogue, or the prices are in several currencies.
             OutOfStockError: too few pieces of one thing are left; nothing is held.
-            ReservationOverError: the order had a reservation, which was given back.
+            ReservationOverError: the order was cancelled.
         """
         wanted = json.dumps([asdict(item) for item in items])  # about an array's type the driver would ask first
         statement = _RESERVE.bindparams(order_id=order_id, hold_s=self._hold_s, wanted=wanted)
@@ -192,9 +244,7 @@ class ProductStore:
         earlier = await self.reservation(order_id)
         if earlier is None:
             raise refusal(items, offers)
-        if earlier.state is State.RETURNED:
-            raise ReservationOverError(order_id)
-        return earlier
+        return await self._held_again(earlier)
 
     async def reservation(self, order_id: str) -> Reservation | None:
         """Return an order's reservation, if it has one."""
@@ -227,11 +277,31 @@ class ProductStore:
         """
         return await self._moved(order_id, (_SELL, _SELL_LATE), State.SOLD)
 
+    async def cancel(self, order_id: str) -> State | None:
+        """Put the pieces of a cancelled order back into stock, and return its reservation's state then, if it has one.
+
+        From then on nothing is reserved for it or sold to it, whatever is asked and told later.
+        """
+        statements = (_CANCEL_HELD, _CANCEL_SOLD, _CANCEL_RETURNED)
+        while True:  # until none of the others was quicker
+            state = await self._moved(order_id, statements, State.CANCELLED)
+            if state in {State.CANCELLED, None}:
+                return state
+
     async def expire(self) -> int:
         """Give back what was held for too long, 100 reservations at most, and return how many it was."""
         return len(await self._database.execute(_EXPIRE))
 
-    async def _moved(self, order_id: str, statements: tuple[Any, ...], after: State) -> State | None:
+    async def _held_again(self, earlier: Reservation) -> Reservation:
+        holding = [statement.bindparams(hold_s=self._hold_s) for statement in (_HOLD_ON, _HOLD_AGAIN)]
+        state = await self._moved(earlier.order_id, holding, State.HELD)
+        if state is State.HELD or state is State.SOLD:
+            return replace(earlier, state=state)
+        if state is State.RETURNED:
+            raise OutOfStockError("too few pieces are left of what was reserved before")
+        raise ReservationOverError(earlier.order_id)
+
+    async def _moved(self, order_id: str, statements: Sequence[Any], after: State) -> State | None:
         for statement in statements:
             if await self._database.execute(statement.bindparams(order_id=order_id)):
                 return after

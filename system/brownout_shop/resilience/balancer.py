@@ -2,10 +2,14 @@
 
 import itertools
 import random
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal, Protocol, TypeVar
 
-__all__ = ["Balancer", "NoInstanceError", "RandomChoice", "RoundRobin"]
+__all__ = ["BALANCERS", "Balance", "Balancer", "NoInstanceError", "RandomChoice", "RoundRobin"]
+
+Balance = Literal["round-robin", "random"]
+"""The ways to choose, as a setting names them."""
 
 T = TypeVar("T")
 
@@ -69,3 +73,8 @@ class RandomChoice:
         if not instances:
             raise NoInstanceError
         return self._rng.choice(instances)
+
+
+BALANCERS: Mapping[Balance, Callable[[], Balancer]] = MappingProxyType(
+    {"round-robin": RoundRobin, "random": RandomChoice}
+)

@@ -49,9 +49,18 @@ class BreakerOpenError(Exception):
 
 
 class OpenError(BreakerOpenError):
-    """The breaker is open: no call is made until its timeout has passed."""
+    """The breaker is open: no call is made until its timeout has passed.
+
+    Args:
+        name: the breaker that refused.
+        left_ns: how much of that is left.
+    """
 
     reason = "circuit breaker is open"
+
+    def __init__(self, name: str, left_ns: float) -> None:
+        super().__init__(name)
+        self.left_ns = left_ns
 
 
 class TooManyRequestsError(BreakerOpenError):
@@ -239,10 +248,11 @@ class CircuitBreaker:
             OpenError: the breaker is open.
             TooManyRequestsError: it is half-open and its calls are taken, whether finished or not.
         """
-        self._refresh(self._clock())
+        now_ns = self._clock()
+        self._refresh(now_ns)
         if self._state is not _CLOSED:
             if self._state is _OPEN:
-                raise OpenError(self.name)
+                raise OpenError(self.name, self._expiry_ns - now_ns)
             if self._requests >= self._max_requests:
                 raise TooManyRequestsError(self.name)
         self._requests += 1

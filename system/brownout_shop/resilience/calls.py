@@ -2,12 +2,15 @@
 
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from prometheus_client import Histogram
+
 from brownout_shop.discovery.registry import Instance
 from brownout_shop.resilience import deadline
-from brownout_shop.resilience.balancer import NoInstanceError, RoundRobin
+from brownout_shop.resilience.balancer import Balancer, NoInstanceError, RoundRobin
 from brownout_shop.resilience.breaker import DOCUMENTED, BreakerOpenError, CircuitBreaker, State
 from brownout_shop.resilience.errors import (
     CalleeTimedOutError,
@@ -37,11 +40,13 @@ class Call:
 
 
 class Calls:
-    """The calls of one protocol: a breaker and a turn for each callee.
+    """The calls of one protocol: a breaker and a balancer for each callee.
 
     Args:
         discover: gives the passing instances of a service.
-        port: the port that is called; the one without a name is HTTP's. Metrics and errors name ``callee:port``.
+        port: the port that is called; the one without a name is HTTP's. Breakers are named ``callee:port``.
+        balance: makes the balancer of a callee.
+        metric: what counts them, by method, callee and what they failed with.
         clock: nanoseconds for the breakers, never running backwards.
         on_open: told of the callee whose breaker has opened.
     """
@@ -51,19 +56,26 @@ class Calls:
         discover: Callable[[str], Sequence[Instance]],
         *,
         port: str = "",
+        balance: Callable[[], Balancer] = RoundRobin,
+        metric: Histogram = metrics.CALLS,
         clock: Callable[[], int] = time.monotonic_ns,
         on_open: Callable[[str], None] | None = None,
     ) -> None:
         self._discover = discover
         self._suffix = f":{port}" if port else ""
+        self._metric = metric
         self._clock = clock
         self._on_open = on_open
         self._breakers: dict[str, CircuitBreaker] = {}
-        self._turns: dict[str, RoundRobin] = {}
+        self._balancers = defaultdict[str, Balancer](balance)
 
     @contextlib.contextmanager
-    def begun(self, callee: str) -> Iterator[Call]:
+    def begun(self, callee: str, method: str) -> Iterator[Call]:
         """Hold a call open; how it ends is put to the callee's breaker and counted.
+
+        Args:
+            callee: the service's name.
+            method: what is called: HTTP's method, or gRPC's.
 
         Raises:
             CallError: it may not be made, or what is raised inside.
@@ -72,12 +84,12 @@ class Calls:
         try:
             with self._admitted(callee) as call:
                 yield call
-            outcome = "ok"
+            outcome = ""
         except CallError as error:
             outcome = error.outcome
             raise
         finally:
-            metrics.CALLS.labels(callee + self._suffix, outcome).observe(time.perf_counter() - began)
+            self._metric.labels(method, callee, outcome).observe(time.perf_counter() - began)
 
     @contextlib.contextmanager
     def _admitted(self, callee: str) -> Iterator[Call]:
@@ -86,7 +98,7 @@ class Calls:
             raise CalleeTimedOutError(callee)
         breaker = self._breaker(callee)
         try:
-            instance = self._turns.setdefault(callee, RoundRobin()).choose(self._discover(callee))
+            instance = self._balancers[callee].choose(self._discover(callee))
             admission = breaker.allow()
         except NoInstanceError as error:
             raise NoInstanceKnownError(callee) from error

@@ -9,8 +9,9 @@ from typing import Self
 import aiohttp
 
 from brownout_shop.discovery.registry import Instance
-from brownout_shop.problems import word_of
+from brownout_shop.problems import ALLOW, RETRY_AFTER, word_of
 from brownout_shop.resilience import deadline
+from brownout_shop.resilience.balancer import Balancer, RoundRobin
 from brownout_shop.resilience.calls import Calls
 from brownout_shop.resilience.errors import (
     LACKING,
@@ -55,6 +56,7 @@ class Client:
     Args:
         caller: the own service's name; instances are called at their ``via-<caller>`` address.
         discover: gives the passing instances of a service.
+        balance: makes the balancer of a callee.
         clock: nanoseconds for the breakers, never running backwards.
     """
 
@@ -63,12 +65,13 @@ class Client:
         caller: str,
         discover: Callable[[str], Sequence[Instance]],
         *,
+        balance: Callable[[], Balancer] = RoundRobin,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.rpc = RpcClient(caller, discover, clock=clock)
+        self.rpc = RpcClient(caller, discover, balance=balance, clock=clock)
         """The same for gRPC, with breakers of its own."""
         self._caller = caller
-        self._calls = Calls(discover, clock=clock)
+        self._calls = Calls(discover, balance=balance, clock=clock)
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -104,7 +107,7 @@ class Client:
         Raises:
             CallError: see the tree in `errors`.
         """
-        with self._calls.begun(callee) as call:
+        with self._calls.begun(callee, method) as call:
             url = f"http://{call.instance.address_for(self._caller)}{path}"
             return await self._send(callee, _Request(method, url, body, headers or {}), call.within_s)
 
@@ -114,9 +117,15 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=within_s, ceil_threshold=math.inf)
         try:
             async with self._session.request(
-                request.method, request.url, data=request.body, headers=headers, timeout=timeout
+                request.method,
+                request.url,
+                data=request.body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,  # what is not 2xx is an error
             ) as response:
-                answer = Answer(response.status, await response.read(), response.content_type)
+                told = (response.headers.get(name, "") for name in (RETRY_AFTER, ALLOW))
+                answer = Answer(response.status, await response.read(), response.content_type, *told)
         except TimeoutError as error:
             raise CalleeTimedOutError(callee) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -129,8 +138,8 @@ def _judged(callee: str, answer: Answer) -> Answer:
         return answer
     if 400 <= answer.status < 500:  # noqa: PLR2004 - same
         raise CalleeRefusedError(callee, answer)
-    if answer.status == 503 and (word := word_of(answer.body)) in LACKING:  # noqa: PLR2004 - same
-        raise CalleeLackingError(callee, word)
+    if answer.status == 503 and word_of(answer.body) in LACKING:  # noqa: PLR2004 - same
+        raise CalleeLackingError(callee, answer)
     if answer.status == 504:  # noqa: PLR2004 - same
         raise CalleeTimedOutError(callee)
     raise CalleeFailedError(callee, f"status {answer.status}")

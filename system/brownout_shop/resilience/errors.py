@@ -9,10 +9,12 @@ CallError
 └── CalleeFailedError      502  any other status, a broken answer, none at all
 """
 
+import math
+import re
 from dataclasses import dataclass
 
-from brownout_shop.problems import Problem, word_of
-from brownout_shop.resilience.breaker import DOCUMENTED, BreakerOpenError, OpenError
+from brownout_shop.problems import ALLOW, RETRY_AFTER, Problem, word_of
+from brownout_shop.resilience.breaker import BreakerOpenError, OpenError
 
 __all__ = [
     "LACKING",
@@ -27,17 +29,33 @@ __all__ = [
     "callee_is_well",
 ]
 
+SECONDS = re.compile("[0-9]{1,9}")
+"""What a Retry-After says that is no date (RFC 9110)."""
+
 LACKING = ("breaker-open", "no-instance", "overloaded")
 """The words of a 503 that says nothing against the callee."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A callee's answer, read to its end."""
+    """A callee's answer, read to its end.
+
+    Args:
+        retry_after: when the callee wants to be asked again, in seconds; empty if it does not say.
+        allow: by which methods it may be asked; empty if it does not say.
+    """
 
     status: int
     body: bytes
     content_type: str
+    retry_after: str = ""
+    allow: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What of the answer's headers is for whoever gets it in the end."""
+        again = {RETRY_AFTER: self.retry_after} if SECONDS.fullmatch(self.retry_after) else {}
+        return again | ({ALLOW: self.allow} if self.allow else {})
 
 
 class CallError(Problem):
@@ -52,17 +70,17 @@ class NoInstanceKnownError(CallError):
     outcome = "no-instance"
 
     def __init__(self, callee: str) -> None:
-        super().__init__(503, "no-instance", f"{callee}: no service available", {"Retry-After": "10"})
+        super().__init__(503, "no-instance", f"{callee}: no service available")
 
 
 class CallRefusedError(CallError):
-    """Our own breaker refused the call; nothing was sent."""
+    """Our own breaker refused the call; nothing was sent. It says for how many seconds the breaker stays open."""
 
     outcome = "breaker-open"
 
     def __init__(self, error: BreakerOpenError) -> None:
-        wait_s = DOCUMENTED.timeout_ns // 10**9 if isinstance(error, OpenError) else 1
-        super().__init__(503, "breaker-open", str(error), {"Retry-After": str(wait_s)})
+        wait_s = math.ceil(error.left_ns / 1e9) if isinstance(error, OpenError) else 1
+        super().__init__(503, "breaker-open", str(error), {RETRY_AFTER: str(max(1, wait_s))})
 
 
 class CalleeRefusedError(CallError):
@@ -71,17 +89,18 @@ class CalleeRefusedError(CallError):
     outcome = "refused"
 
     def __init__(self, callee: str, answer: Answer) -> None:
-        super().__init__(answer.status, word_of(answer.body) or "invalid", f"{callee} refused the request")
+        detail = f"{callee} refused the request"
+        super().__init__(answer.status, word_of(answer.body) or "invalid", detail, answer.headers)
         self.answer = answer
 
 
 class CalleeLackingError(CallError):
-    """The callee is well, but lacks a service of its own."""
+    """The callee is well, but lacks a service of its own; when to come again is for the callee to say."""
 
     outcome = "lacking"
 
-    def __init__(self, callee: str, word: str) -> None:
-        super().__init__(503, word, f"{callee} cannot serve the request now", {"Retry-After": "10"})
+    def __init__(self, callee: str, answer: Answer) -> None:
+        super().__init__(503, word_of(answer.body), f"{callee} cannot serve the request now", answer.headers)
 
 
 class CalleeTimedOutError(CallError):

@@ -129,6 +129,10 @@ class Limiter:
         """Return the tokens in the bucket, negative if some are taken ahead; nothing changes by asking."""
         return self._tokens_at(self._clock() if at_ns is None else at_ns)
 
+    def wait_ns(self, n: int = 1) -> int:
+        """Return how long `n` tokens would be waited for now; nothing changes by asking."""
+        return max(0, _duration_ns(n - self.tokens(), self._limit))
+
     def set_limit(self, limit: float, at_ns: int | None = None) -> None:
         """Change the rate, in tokens per second; waits that have begun keep their moment."""
         self._settle(self._clock() if at_ns is None else at_ns)

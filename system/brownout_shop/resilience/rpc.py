@@ -12,7 +12,8 @@ from grpc import StatusCode
 from opentelemetry import propagate, trace
 
 from brownout_shop.discovery.registry import Instance
-from brownout_shop.problems import Problem
+from brownout_shop.problems import RETRY_AFTER, Problem
+from brownout_shop.resilience.balancer import Balancer, RoundRobin
 from brownout_shop.resilience.calls import Call, Calls
 from brownout_shop.resilience.channels import Channels, Line, NotConnectedError
 from brownout_shop.resilience.errors import (
@@ -26,6 +27,7 @@ from brownout_shop.resilience.errors import (
 )
 from brownout_shop.rpc.method import Method
 from brownout_shop.rpc.status import REFUSALS, WORD
+from brownout_shop.telemetry import metrics
 
 __all__ = ["RpcClient"]
 
@@ -45,6 +47,7 @@ class RpcClient:
     Args:
         caller: the own service's name; instances are called at their ``grpc-via-<caller>`` address.
         discover: gives the passing instances of a service.
+        balance: makes the balancer of a callee.
         clock: nanoseconds for the breakers, never running backwards.
     """
 
@@ -53,11 +56,19 @@ class RpcClient:
         caller: str,
         discover: Callable[[str], Sequence[Instance]],
         *,
+        balance: Callable[[], Balancer] = RoundRobin,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._caller = caller
         self._channels = Channels()
-        self._calls = Calls(discover, port=PORT, clock=clock, on_open=self._channels.hang_up)
+        self._calls = Calls(
+            discover,
+            port=PORT,
+            balance=balance,
+            metric=metrics.RPC_CALLS,
+            clock=clock,
+            on_open=self._channels.hang_up,
+        )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -74,7 +85,7 @@ class RpcClient:
         Raises:
             CallError: see the tree in `errors`.
         """
-        with self._calls.begun(callee) as call, _traced(method):
+        with self._calls.begun(callee, method.path[1:]) as call, _traced(method):
             ends_at = time.monotonic() + call.within_s
             with await self._connected(callee, call) as channel:
                 return await _sent(channel, callee, method, request, ends_at - time.monotonic())
@@ -123,10 +134,16 @@ def _judged(callee: str, error: grpc.aio.AioRpcError) -> CallError:
     trailing: Any = error.trailing_metadata() or {}  # a mapping, whatever its stub says
     word = str(trailing.get(WORD, ""))
     if code in REFUSALS:
-        refusal = Problem(REFUSALS[code], word or "invalid", detail).response()
-        return CalleeRefusedError(callee, Answer(refusal.status_code, bytes(refusal.body), str(refusal.media_type)))
+        return CalleeRefusedError(callee, _answer(Problem(REFUSALS[code], word or "invalid", detail), trailing))
     if code is StatusCode.UNAVAILABLE and word in LACKING:
-        return CalleeLackingError(callee, word)
+        return CalleeLackingError(callee, _answer(Problem(503, word, detail), trailing))
     if code is StatusCode.DEADLINE_EXCEEDED:
         return CalleeTimedOutError(callee)
     return CalleeFailedError(callee, f"{code.name}: {detail}")
+
+
+def _answer(problem: Problem, trailing: Any) -> Answer:
+    """Return what the callee would have answered over HTTP."""
+    response = problem.response()
+    retry_after = str(trailing.get(RETRY_AFTER.lower(), ""))
+    return Answer(response.status_code, bytes(response.body), str(response.media_type), retry_after)

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 from opentelemetry import propagate, trace
 
-from brownout_shop.problems import Problem
+from brownout_shop.problems import RETRY_AFTER, Problem
 from brownout_shop.resilience import deadline
 from brownout_shop.rpc.method import Method
 from brownout_shop.rpc.status import WORD, code_of
@@ -23,6 +23,7 @@ Handler: TypeAlias = Callable[[Any], Awaitable[Message]]
 """Answers one request; what it refuses it raises as a `Problem`."""
 
 # Only the stubs know them to be generic.
+GenericHandler: TypeAlias = "grpc.GenericRpcHandler[Any, Any]"
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -45,14 +46,18 @@ class Server:
     Args:
         listen: ``host:port`` to bind; port 0 picks a free one, which `port` then names.
         handlers: who answers each method.
+        others: serve what is no method of ours, as they are.
     """
 
-    def __init__(self, listen: str, handlers: Mapping[Method[Any, Any], Handler]) -> None:
+    def __init__(self, listen: str, handlers: Mapping[Method[Any, Any], Handler], *others: GenericHandler) -> None:
         self.port = 0
         self._listen = listen
         self._handlers = [
-            grpc.method_handlers_generic_handler(method.service, {method.name: _served(method, handler)})
-            for method, handler in handlers.items()
+            *others,
+            *(
+                grpc.method_handlers_generic_handler(method.service, {method.name: _served(method, handler)})
+                for method, handler in handlers.items()
+            ),
         ]
         self._server: grpc.aio.Server | None = None
 
@@ -87,7 +92,7 @@ def _served(method: Method[Any, Any], handler: Handler) -> MethodHandler:
                 observed.code = grpc.StatusCode.OK
                 return answer
             observed.code = code_of(refusal)
-            return await context.abort(observed.code, refusal.detail, ((WORD, refusal.word),))
+            return await context.abort(observed.code, refusal.detail, _trailing(refusal))
 
     return grpc.unary_unary_rpc_method_handler(
         answered,
@@ -110,7 +115,7 @@ def _observed(method: Method[Any, Any], context: Context) -> Iterator[_Observed]
     sent = propagate.extract(dict(context.invocation_metadata() or ()))
     attributes = {"rpc.system": "grpc", "rpc.service": method.service, "rpc.method": method.name}
     with (
-        metrics.IN_FLIGHT.track_inprogress(),
+        metrics.IN_FLIGHT.labels("POST").track_inprogress(),
         tracer.start_as_current_span(
             method.path[1:],
             sent,
@@ -127,8 +132,13 @@ def _observed(method: Method[Any, Any], context: Context) -> Iterator[_Observed]
             span.set_attribute("rpc.grpc.status_code", code.value[0])
             if code in OUR_FAULT:
                 span.set_status(trace.StatusCode.ERROR)
-            took_s, status = time.perf_counter() - began, observed.code.name if observed.code else "cut"
-            metrics.REQUESTS.labels("gRPC", method.path, status).observe(took_s)
+            metrics.RPC_REQUESTS.labels(method.path[1:], code.name).observe(time.perf_counter() - began)
+
+
+def _trailing(refusal: Problem) -> tuple[tuple[str, str], ...]:
+    """Return what a problem says besides its code and detail: its word, and when to come again."""
+    wait = refusal.headers.get(RETRY_AFTER)
+    return (WORD, refusal.word), *([(RETRY_AFTER.lower(), wait)] if wait else ())
 
 
 def _time_left_ms(context: Context) -> str | None:

@@ -48,7 +48,8 @@ class Tracing:
         )
         trace.set_tracer_provider(self._provider)
 
-    def follow_app(self, app: FastAPI) -> None:
+    @staticmethod
+    def follow_app(app: FastAPI) -> None:
         """Trace the requests that `app` answers, except the probes'."""
         FastAPIInstrumentor.instrument_app(app, excluded_urls=UNTRACED, exclude_spans=["receive", "send"])
 

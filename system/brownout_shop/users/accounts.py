@@ -1,14 +1,15 @@
-"""Users' accounts, whatever the protocol that asks for them: CreateUser, GetUser, UpdateUser (clauses 2.1, 6.3)."""
+"""Users' accounts, whatever the protocol: CreateUser, GetUser, UpdateUser, passwords, roles (clauses 2.1, 6.3)."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 
-from brownout_shop.problems import Problem
+from brownout_shop.problems import RETRY_AFTER, Problem
 from brownout_shop.resilience.deadline import deadline_ns
 from brownout_shop.resilience.limiter import Limiter, RateLimitError
 from brownout_shop.telemetry import metrics
-from brownout_shop.users.domain import InvalidUserError, User, checked_email, checked_name, checked_password
+from brownout_shop.users.domain import InvalidUserError, Role, User, checked_email, checked_name, checked_password
 from brownout_shop.users.store import EmailTakenError, UserStore
 from brownout_shop.users.tokens import Passwords
 
@@ -30,7 +31,7 @@ class Accounts:
         self._limiter = limiter
 
     async def create(self, name: str, email: str, password: str) -> User:
-        """Save a new user.
+        """Save a new user, who is a customer.
 
         Raises:
             Problem: 422 for data that break a rule, 409 for an address that another user has.
@@ -50,7 +51,8 @@ class Accounts:
             await self._limiter.wait(deadline_ns=deadline_ns())
         except RateLimitError as error:
             metrics.LIMITER_REFUSALS.inc()
-            raise Problem(429, "rate-limited", str(error)) from error
+            wait_s = max(1, math.ceil(self._limiter.wait_ns() / 1e9))
+            raise Problem(429, "rate-limited", str(error), {RETRY_AFTER: str(wait_s)}) from error
         metrics.LIMITER_WAITS.observe(time.perf_counter() - began)
         return _found(await self._users.get(user_id))
 
@@ -65,11 +67,44 @@ class Accounts:
             email = None if email is None else checked_email(email)
             return _found(await self._users.change(user_id, name=name, email=email))
 
+    async def change_password(self, user_id: str, old: str, new: str) -> User:
+        """Change a password and return the user; tokens that were issued before are good for the rest of their hour.
+
+        Raises:
+            Problem: 403 where the old one is not the user's, 422 as for a new user, 404 for an unknown one.
+        """
+        with _refusals():
+            checked_password(new)
+        old_hash = await self._users.password_hash(user_id)
+        if old_hash is None:
+            raise _unknown()
+        if await self._passwords.match(old_hash, old):
+            changed = await self._users.change_password(user_id, old_hash, await self._passwords.hashed(new))
+            if changed:
+                return changed
+        raise Problem(403, "wrong-password", "the old password is another one")
+
+    async def change_role(self, user_id: str, role: Role, *, by: str) -> User:
+        """Change another's role and return the user; one's own stays, lest a slip leave the shop without an admin.
+
+        Two admins who demote each other at once do leave it without one: no row is common to both changes.
+
+        Raises:
+            Problem: 403 for one's own role, 404 for an unknown user.
+        """
+        if user_id == by:
+            raise Problem(403, "forbidden", "one's own role is for another admin to change")
+        return _found(await self._users.change_role(user_id, role))
+
 
 def _found(user: User | None) -> User:
     if user is None:
-        raise Problem(404, "not-found", "no such user")
+        raise _unknown()
     return user
+
+
+def _unknown() -> Problem:
+    return Problem(404, "not-found", "no such user")
 
 
 @contextlib.contextmanager

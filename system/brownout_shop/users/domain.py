@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
-__all__ = ["TOKEN_LIFE_S", "InvalidUserError", "User", "checked_email", "checked_name", "checked_password"]
+__all__ = ["TOKEN_LIFE_S", "InvalidUserError", "Role", "User", "checked_email", "checked_name", "checked_password"]
 
 TOKEN_LIFE_S = 3600
 NAME_LENGTH = 200
@@ -15,6 +16,13 @@ class InvalidUserError(ValueError):
     """A user's data breaks a rule, which the message names; it never repeats the data."""
 
 
+class Role(StrEnum):
+    """What a user may do: customers what concerns themselves, admins what concerns the shop."""
+
+    CUSTOMER = "customer"
+    ADMIN = "admin"
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A user, as others may see one."""
@@ -22,6 +30,7 @@ class User:
     id: str
     name: str
     email: str
+    role: Role
 
 
 def checked_name(name: str) -> str:

@@ -1,13 +1,15 @@
 """The users' own table."""
 
 import uuid
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Column, MetaData, Table, Text, insert, select, update
+from sqlalchemy import Column, ColumnElement, MetaData, Table, Text, exists, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from brownout_shop.database import Database
-from brownout_shop.users.domain import User
+from brownout_shop.users.domain import Role, User
 
 __all__ = ["METADATA", "EmailTakenError", "UserStore"]
 
@@ -19,8 +21,9 @@ _users = Table(
     Column("name", Text, nullable=False),
     Column("email", Text, nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
 )
-_SEEN = (_users.c.id, _users.c.name, _users.c.email)
+_SEEN = (_users.c.id, _users.c.name, _users.c.email, _users.c.role)
 
 
 class EmailTakenError(Exception):
@@ -38,18 +41,24 @@ class UserStore:
         self._database = database
 
     async def add(self, name: str, email: str, password_hash: str) -> User:
-        """Save a new user.
+        """Save a new customer.
 
         Raises:
             EmailTakenError: the address is taken.
         """
-        user = User(uuid.uuid4().hex, name, email)
-        row = {"id": user.id, "name": name, "email": email, "password_hash": password_hash}
+        user = User(uuid.uuid4().hex, name, email, Role.CUSTOMER)
         try:
-            await self._database.execute(insert(_users).values(row))
+            await self._database.execute(insert(_users).values(_row(user, password_hash)))
         except IntegrityError as error:
             raise EmailTakenError from error
         return user
+
+    async def add_first_admin(self, name: str, email: str, password_hash: str) -> User | None:
+        """Save and return an admin if there is none; nothing is done either where a user has the address."""
+        row = _row(User(uuid.uuid4().hex, name, email, Role.ADMIN), password_hash)
+        nobody = ~exists().where(_users.c.role == Role.ADMIN)
+        made = insert(_users).from_select([*row], select(*map(literal, row.values())).where(nobody))
+        return _first(await self._database.execute(made.on_conflict_do_nothing().returning(*_SEEN)))
 
     async def get(self, user_id: str) -> User | None:
         """Return the user, if there is one."""
@@ -62,6 +71,11 @@ class UserStore:
             return user_id, password_hash
         return None
 
+    async def password_hash(self, user_id: str) -> str | None:
+        """Return the hash of a user's password, if there is such a user."""
+        rows = await self._database.execute(select(_users.c.password_hash).where(_users.c.id == user_id))
+        return str(rows[0][0]) if rows else None
+
     async def change(self, user_id: str, *, name: str | None, email: str | None) -> User | None:
         """Change what is given and return the user, if there is one.
 
@@ -72,12 +86,29 @@ class UserStore:
         changes = {key: value for key, value in given.items() if value is not None}
         if not changes:
             return await self.get(user_id)
-        statement = update(_users).where(_users.c.id == user_id).values(changes).returning(*_SEEN)
         try:
-            return _first(await self._database.execute(statement))
+            return await self._changed(_users.c.id == user_id, changes)
         except IntegrityError as error:
             raise EmailTakenError from error
 
+    async def change_role(self, user_id: str, role: Role) -> User | None:
+        """Give a user a role and return the user, if there is one."""
+        return await self._changed(_users.c.id == user_id, {"role": role.value})
+
+    async def change_password(self, user_id: str, old_hash: str, new_hash: str) -> User | None:
+        """Replace a password's hash and return the user; None where it is another one meanwhile."""
+        still_old = (_users.c.id == user_id) & (_users.c.password_hash == old_hash)
+        return await self._changed(still_old, {"password_hash": new_hash})
+
+    async def _changed(self, which: ColumnElement[bool], changes: dict[str, str]) -> User | None:
+        return _first(await self._database.execute(update(_users).where(which).values(changes).returning(*_SEEN)))
+
+
+def _row(user: User, password_hash: str) -> dict[str, str]:
+    return {**asdict(user), "role": user.role.value, "password_hash": password_hash}
+
 
 def _first(rows: list[tuple[Any, ...]]) -> User | None:
-    return User(*rows[0]) if rows else None
+    for user_id, name, email, role in rows:
+        return User(user_id, name, email, Role(role))
+    return None

@@ -54,6 +54,6 @@ class Tokens:
         try:
             required = {"require": ["exp", "sub"]}
             claims = jwt.decode(token, self._secret, algorithms=[ALGORITHM], options=required)  # type: ignore[arg-type]
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, RecursionError):  # one whose JSON is too deep to read
             return None
         return str(claims["sub"])
