@@ -170,7 +170,7 @@ def test_a_service_that_was_kept_waiting_for_a_processor_meanwhile_excuses(
         assert excuse(recording, [event.index]) == reason
 
 
-@pytest.mark.parametrize("waits_s", [{}, {3: 0.3}, {0: 0.9}, {7: 0.9}])
+@pytest.mark.parametrize("waits_s", [{}, {3: 0.3}, {2: 0.4, 4: 0.4}, {0: 0.9}, {7: 0.9}])
 def test_a_service_that_hardly_waited_or_at_another_time_excuses_nothing(
     story: Written, waits_s: dict[int, float]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from brownout.history import Event, History
 from brownout.recording import Recording
@@ -63,26 +64,28 @@ def _starved(recording: Recording, samples: list[Event]) -> str:
 
 
 def _kept_waiting(history: History, samples: list[Event], broke: Sequence[int]) -> str:
-    waited_s = _waited_s(history, samples, broke[0]) if broke else Counter[str]()
-    name, longest_s = max(waited_s.items(), key=lambda each: each[1], default=("", 0.0))
+    waits = _waited_s(history, samples, broke[0]) if broke else []
+    in_a_row = (first + second for first, second in pairwise([Counter[str](), *waits]))  # a wait may lie in two samples
+    longest = ((name, waited_s) for both in in_a_row for name, waited_s in both.items())
+    name, longest_s = max(longest, key=lambda each: each[1], default=("", 0.0))
     if longest_s < WAITED_S:
         return ""
     return f"{name} waited {longest_s:.2f} s for a processor at that time"
 
 
-def _waited_s(history: History, samples: list[Event], index: int) -> Counter[str]:
-    """How long each process waited around an event, or around all that it ended, by the process's name."""
+def _waited_s(history: History, samples: list[Event], index: int) -> list[Counter[str]]:
+    """How long each process waited in each sample around an event, or around all that it ended, by its name."""
     event = history.events[index]
     begun = history.events[event.of] if event.of >= 0 else event
     ended = next((one for one in history if one.of == begun.index), event)
-    waited_s: Counter[str] = Counter()
+    waits = []
     for sample in samples:
         sampled_s = sample.detail["sampled_s"]
         begins_ns = sample.at_ns - sampled_s * 1e9
         if begins_ns <= ended.at_ns + AROUND_S * 1e9 and sample.at_ns >= begun.at_ns - AROUND_S * 1e9:
-            for name, each_s in sample.detail.get("kept_waiting", {}).items():
-                waited_s[name] += min(each_s, sampled_s)
-    return waited_s
+            kept = sample.detail.get("kept_waiting", {})
+            waits.append(Counter({name: min(waited_s, sampled_s) for name, waited_s in kept.items()}))
+    return waits
 
 
 def _starved_s(recording: Recording, samples: list[Event]) -> Iterator[float]:
