@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from brownout.cells import stores
-from brownout.cells.stores import LocalStores
+from brownout.cells.stores import LocalStores, own_databases
 from brownout.errors import CellError
 from brownout.servers import Addresses
 from brownout.servers.ports import free_port
@@ -111,3 +111,29 @@ async def test_messages_are_those_of_the_cells_own_topic() -> None:
 async def test_without_a_broker_there_are_no_messages_to_read() -> None:
     with pytest.raises(CellError, match="no broker"):
         await LocalStores("s1", "").messages("order.created")
+
+
+@pytest.mark.servers
+async def test_databases_go_with_their_cell_whoever_still_uses_them(servers: Addresses) -> None:
+    names = [f"own-{next(_cells)}_{service}" for service in ("orders", "users")]
+    server = f"postgresql://postgres@{servers.postgres}"
+    async with own_databases(servers.postgres, names):
+        used = [await asyncpg.connect(f"{server}/{name}") for name in names]
+    for connection in used:
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await connection.execute("SELECT 1")
+    admin = await asyncpg.connect(f"{server}/postgres")
+    assert not await admin.fetchval("SELECT count(*) FROM pg_database WHERE datname = ANY($1)", names)
+    await admin.close()
+
+
+@pytest.mark.servers
+async def test_databases_that_cannot_be_made_are_told_of_and_a_lost_server_is_left(servers: Addresses) -> None:
+    names = [f"own-{next(_cells)}_orders"]
+    with pytest.raises(CellError, match="databases cannot be created"):
+        async with own_databases(f"127.0.0.1:{free_port()}", names):
+            pass
+    async with own_databases(servers.postgres, names):
+        with pytest.raises(CellError, match=f'"{names[0]}" already exists'):
+            async with own_databases(servers.postgres, names):
+                pass

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import asyncpg
 import msgspec
 
 from brownout.cells.canary import exchange
@@ -19,7 +18,7 @@ from brownout.cells.kafka import ListenerPool, Topics
 from brownout.cells.own import OwnServers, own_servers, scraped
 from brownout.cells.pauses import Pauses
 from brownout.cells.starter import inherited
-from brownout.cells.stores import LocalStores
+from brownout.cells.stores import LocalStores, own_databases
 from brownout.cells.telemetry import ServerTelemetry
 from brownout.cells.toxiproxy import Toxiproxy
 from brownout.cells.wiring import Instance, Wiring, wire
@@ -271,7 +270,9 @@ async def local_cell(
         )
         consul = await stack.enter_async_context(Consul(servers.consul)) if servers.consul else None
         network = EdgeNetwork(toxiproxy, wiring.proxies)
-        databases = [_create_databases(servers.postgres, wiring.databases)] if servers.postgres else []
+        databases = []
+        if servers.postgres:
+            databases.append(stack.enter_async_context(own_databases(servers.postgres, wiring.databases)))
         await asyncio.gather(network.create(), *databases)
         stack.push_async_callback(network.destroy)
         processes = LocalProcesses(world, name, wiring, consul)
@@ -298,15 +299,3 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
             return response.ok
     except (aiohttp.ClientError, TimeoutError):
         return False
-
-
-async def _create_databases(postgres: str, names: tuple[str, ...]) -> None:
-    try:
-        connection = await asyncpg.connect(f"postgresql://postgres@{postgres}/postgres", timeout=10)
-        try:
-            for name in names:
-                await connection.execute(f'CREATE DATABASE "{name}"')
-        finally:
-            await connection.close()
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise CellError("postgres", f"databases cannot be created: {error}") from None

@@ -1,6 +1,7 @@
 """What a cell's services keep and tell, straight at the servers: rows of their databases, messages of their topics."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Protocol
 
 import asyncpg
@@ -9,13 +10,16 @@ import msgspec
 from brownout.cells.wiring import database_of
 from brownout.errors import CellError
 
-__all__ = ["MOST_ROWS", "LocalStores", "Log"]
+__all__ = ["MOST_ROWS", "LocalStores", "Log", "own_databases"]
 
 MOST_ROWS = 10_000
 """Rows that a query may have: all of them go into the history."""
 
 CONNECT_S = 5.0
 ANSWER_S = 10.0
+CREATE_S = 10.0
+
+_LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class Log(Protocol):
@@ -52,7 +56,7 @@ class LocalStores:
             raise CellError(f"{self._cell}/{service}", f"{sql}: no database", "name {postgres} in the topology")
         try:
             rows = await self._rows(database_of(self._cell, service), sql)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _LOST as error:
             raise CellError(f"{self._cell}/{service}", f"{sql}: {error or type(error).__name__}") from error
         if len(rows) > MOST_ROWS:
             raise CellError(f"{self._cell}/{service}", f"{sql}: more than {MOST_ROWS} rows", "select fewer")
@@ -88,3 +92,30 @@ class LocalStores:
                 return list(await cursor.fetch(MOST_ROWS + 1))
         finally:
             await connection.close(timeout=CONNECT_S)
+
+
+@contextlib.asynccontextmanager
+async def own_databases(postgres: str, names: Sequence[str]) -> AsyncIterator[None]:
+    """Databases that go when the block is left: those of a gate's hundreds of cells would fill the disk.
+
+    Raises:
+        CellError: the server did not create one.
+    """
+    try:
+        await _execute(postgres, (f'CREATE DATABASE "{name}"' for name in names))
+    except _LOST as error:
+        raise CellError("postgres", f"databases cannot be created: {error}") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(*_LOST):  # a server that has ended takes them with it
+            await _execute(postgres, (f'DROP DATABASE "{name}" WITH (FORCE)' for name in names))
+
+
+async def _execute(postgres: str, statements: Iterable[str]) -> None:
+    connection = await asyncpg.connect(f"postgresql://postgres@{postgres}/postgres", timeout=CREATE_S)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
