@@ -93,7 +93,7 @@ def test_a_fault_has_a_bar_each_time_with_what_was_seen_of_it() -> None:
     with story.fault("outage of a -> b", lifted=False):
         story.wait(1)
     (lane,) = drawn(story).faults
-    assert [bar.more for bar in lane.bars] == ["seen: refused", "nobody looked", "seen: ok; was not lifted"]
+    assert [bar.name for bar in lane.bars] == ["seen: refused", "nobody looked", "seen: ok; was not lifted"]
     assert [round(bar.to_s - bar.from_s, 2) for bar in lane.bars] == [1.02, 1.02, 1.01]
 
 
@@ -101,7 +101,7 @@ def test_a_fault_that_could_not_be_put_in_force_says_so() -> None:
     story = Written()
     with story.fault("outage of a -> b", entered=False, canary=None, lifted=False):
         story.wait(1)
-    assert drawn(story).faults[0].bars[0].more == "could not be put in force: failed"
+    assert drawn(story).faults[0].bars[0].name == "could not be put in force: failed"
 
 
 def test_a_watch_has_a_bar_for_each_run_of_the_same_answers() -> None:

@@ -68,7 +68,7 @@ class Timeline(msgspec.Struct, frozen=True):
     Attributes:
         length_s: from its first event to its last.
         phases: what was sent, in as many lanes as are needed.
-        faults: a lane a fault.
+        faults: a lane a fault; the name of each bar is what was seen of it.
         watches: a lane a watch: what it was answered.
         states: what the system said of itself.
         dots: every request.
@@ -150,7 +150,7 @@ def _faults(history: History, axis: Axis) -> tuple[Lane, ...]:
     by_fault: dict[str, list[Bar]] = {}
     for window in windows(history):
         lifted_ns = window.lifted.answered_ns if window.lifted else None
-        bar = axis.bar(window.fault, window.entered.sent_ns, lifted_ns, "fault", _seen(window))
+        bar = axis.bar(_seen(window), window.entered.sent_ns, lifted_ns, "fault")
         by_fault.setdefault(window.fault, []).append(bar)
     return tuple(Lane(name, tuple(bars)) for name, bars in by_fault.items())
 
