@@ -96,7 +96,6 @@ def _ordered(spans: Sequence[Span]) -> Iterator[tuple[int, Span]]:
 
 def _row(depth: int, span: Span, begun_ns: int, length_ns: int) -> Row:
     took_ns = span.end_ns - span.start_ns
-
     return Row(
         depth=depth,
         service=str(span.attributes.get("service.instance.id") or span.service),
