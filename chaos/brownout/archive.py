@@ -186,6 +186,8 @@ def open_run(folder: Path) -> Archive:
     Raises:
         FileError: it is no run, a part of it is missing, or its format is another version's.
     """
+    if folder.is_symlink():
+        folder = folder.parent / folder.readlink()  # what is told of this run shall not lead to a later one
     text = read_text(folder / "run.json")
     try:
         written = msgspec.json.decode(text, type=_Written)

@@ -47,7 +47,7 @@ EXIT_CODES = (
     "130 and 143 when ended by Ctrl-C or SIGTERM."
 )
 OUTPUTS = (
-    "The files of --junit, --markdown and --json are written at the start, saying that there is no ruling yet, "
+    "The files of --junit, --markdown, --json and --html are written at the start, saying that there is no ruling yet, "
     "and again at the end."
 )
 
@@ -76,6 +76,7 @@ Retries = Annotated[
 JunitFile = Annotated[Path | None, typer.Option("--junit", help="Write the verdicts here as JUnit XML.")]
 MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write them here as a page for a job's summary.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write them here as JSON.")]
+HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write them here as a page with timelines and traces.")]
 
 CONTRACT = Path("scenarios/contract.toml")
 TOPOLOGY = Path("system/topology.toml")
@@ -106,12 +107,13 @@ def gate(
     junit: JunitFile = None,
     markdown: MarkdownFile = None,
     json: JsonFile = None,
+    html: HtmlFile = None,
 ) -> None:
     """Break the system as the contract says, all promises at the same time, and judge what happened.
 
     The recording is kept below runs/, where `brownout judge` reads it again.
     """
-    with hold_outputs(junit=junit, markdown=markdown, json=json) as outputs:
+    with hold_outputs(junit=junit, markdown=markdown, json=json, html=html) as outputs:
         system = read_topology(topology)
         journeys = read_journeys(contract)
         suite = read_suite(contract, system, journeys)
@@ -121,7 +123,7 @@ def gate(
             verdicts, timing = _run(
                 lambda stop: run_gate(suite, system, journeys, archive, stop, board.say, retry_inconclusive)
             )
-        outputs.tell(archive, suite, verdicts, timing)
+        page = outputs.tell(archive, suite, verdicts, timing)
     console.print()
     print_verdicts(console, verdicts)
     console.print(
@@ -129,6 +131,7 @@ def gate(
         f"the longest scenario took {timing.longest_s:.1f} s ({timing.whole_s / timing.longest_s:.2f} times)"
     )
     console.print(f"recorded in {archive.folder}; judge it again with: brownout judge {archive.folder}")
+    console.print(page, markup=False, soft_wrap=True)
     raise typer.Exit(_EXIT[overall(verdict.ruling for verdict in verdicts)])
 
 
@@ -138,17 +141,19 @@ def judge(
     junit: JunitFile = None,
     markdown: MarkdownFile = None,
     json: JsonFile = None,
+    html: HtmlFile = None,
 ) -> None:
     """Judge a recorded run again; no server is needed."""
-    with hold_outputs(junit=junit, markdown=markdown, json=json) as outputs:
+    with hold_outputs(junit=junit, markdown=markdown, json=json, html=html) as outputs:
         archive = open_run(run)
         suite = read_suite(archive.contract, read_topology(archive.topology))
         chosen = _chosen(suite, archive.promises, str(run / "run.json"))
         verdicts = tuple(
             settled(promise, archive.recordings(promise.trial)) for promise in suite if promise.name in chosen
         )
-        outputs.tell(archive, suite, verdicts)
+        page = outputs.tell(archive, suite, verdicts)
     print_verdicts(console, verdicts)
+    console.print(page, markup=False, soft_wrap=True)
     raise typer.Exit(_EXIT[overall(verdict.ruling for verdict in verdicts)])
 
 

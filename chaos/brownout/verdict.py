@@ -38,9 +38,19 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
     bound: str = ""
     interval: tuple[float, float] | None = None
 
+    @property
+    def measured(self) -> str:
+        """The number with its unit."""
+        return f"{_number(self.value)} {self.unit}".rstrip()
+
+    @property
+    def spread(self) -> str:
+        """The interval in words; empty where there is none."""
+        return _range(*self.interval) if self.interval else ""
+
     def __str__(self) -> str:
-        text = f"{self.name} {_number(self.value)} {self.unit}".rstrip()
-        told = [f"interval {_range(*self.interval)}"] if self.interval else []
+        text = f"{self.name} {self.measured}"
+        told = [f"interval {self.spread}"] if self.interval else []
         told += [self.bound] if self.bound else []
         return f"{text} ({'; '.join(told)})" if told else text
 

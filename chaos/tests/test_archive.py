@@ -164,3 +164,7 @@ def test_a_folder_that_has_gone_is_told(archive: Archive) -> None:
         archive.recorder("breaker", lambda: 7),
     ):
         pass
+
+
+def test_the_latest_run_is_opened_under_its_own_name(archive: Archive) -> None:
+    assert open_run(archive.folder.with_name("latest")).folder == archive.folder

@@ -136,6 +136,7 @@ def test_when_a_run_is_judged_again_no_journey_is_needed() -> None:
         ("promise = 3", "contract.toml: promise: expected `array`, got `int`"),
         ("[[promise]", "contract.toml: not TOML: "),
         ("[[promises]]", "contract.toml: promises: unknown key; allowed are promise, journeys"),
+        ("[[state]]\nmetrik = 'x'", "contract.toml: state[0].metrik: unknown key; allowed are title, metric, values"),
         (
             "[[promise]]\nname = 'x'",
             "contract.toml: promise[0].kind: missing; allowed are caller-mistakes, circuit-breaker, ",

@@ -152,6 +152,8 @@ def test_a_whole_run_is_judged_again_without_a_server(tmp_path: Path) -> None:
     assert report.ruling is Ruling.PASS
     assert report.timing is not None
     assert 0 < report.timing.longest_s < report.timing.whole_s
+    assert f"the page about it: {report.run}/report.html" in said
+    assert f"{report.timing.whole_s:.1f} s, " in Path(report.run, "report.html").read_text()
     again = subprocess.run(
         [*BROWNOUT, "judge", str(tmp_path / "latest")], cwd=ROOT, text=True, capture_output=True, check=False
     )

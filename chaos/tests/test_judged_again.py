@@ -56,10 +56,10 @@ def judge(
     return call
 
 
-def test_a_recording_of_the_shop_is_judged_as_it_was_without_a_socket(tmp_path: Path) -> None:
+def test_a_recording_of_the_shop_is_judged_as_it_was_without_a_socket(run: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     subprocess.run(
-        [sys.executable, "-c", OFFLINE, "judge", str(RECORDED), "--json", str(report)],
+        [sys.executable, "-c", OFFLINE, "judge", str(run), "--json", str(report)],
         check=True,
         capture_output=True,
         timeout=60,

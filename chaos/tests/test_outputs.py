@@ -16,7 +16,7 @@ from brownout.stopping import Stopped
 
 ROOT = Path(__file__).parents[2]
 RECORDED = Path(__file__).parent / "recordings" / "shop"
-FILES = ("--junit", "ci/gate.xml", "--markdown", "ci/gate.md", "--json", "ci/gate.json")
+FILES = ("--junit", "ci/gate.xml", "--markdown", "ci/gate.md", "--json", "ci/gate.json", "--html", "ci/gate.html")
 STALE = "the run before"
 
 
@@ -24,7 +24,8 @@ STALE = "the run before"
 def brownout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """The program in a folder with the shop's two files; returns its exit code and errors."""
+    """The program in a folder with the shop's two files and a recorded run; returns its exit code and errors."""
+    shutil.copytree(RECORDED, tmp_path / "recorded")
     shutil.copytree(ROOT / "scenarios", tmp_path / "scenarios")
     (tmp_path / "system").mkdir()
     shutil.copy(ROOT / "system" / "topology.toml", tmp_path / "system")
@@ -47,17 +48,18 @@ def texts() -> list[str]:
 
 
 def test_judging_again_writes_every_file_and_leaves_no_part(brownout: Callable[..., tuple[int, str]]) -> None:
-    assert brownout("judge", str(RECORDED), *FILES)[0] == 0
-    junit, markdown, told = texts()
+    assert brownout("judge", "recorded", *FILES)[0] == 0
+    junit, markdown, told, page = texts()
     assert 'tests="3" failures="0" errors="0"' in junit
     assert "3 of 3 promises kept" in markdown
     assert json.loads(told)["ruling"] == "PASS"
-    assert sorted(path.name for path in Path("ci").iterdir()) == ["gate.json", "gate.md", "gate.xml"]
+    assert page.startswith("<!doctype html>")
+    assert sorted(path.name for path in Path("ci").iterdir()) == ["gate.html", "gate.json", "gate.md", "gate.xml"]
 
 
 def test_folders_above_a_file_are_made_and_a_link_stays_a_link(brownout: Callable[..., tuple[int, str]]) -> None:
     Path("ci/latest.json").symlink_to("gate.json")
-    assert brownout("judge", str(RECORDED), "--junit", "new/of/it.xml", "--json", "ci/latest.json")[0] == 0
+    assert brownout("judge", "recorded", "--junit", "new/of/it.xml", "--json", "ci/latest.json")[0] == 0
     assert Path("new/of/it.xml").exists()
     assert Path("ci/latest.json").is_symlink()
     assert json.loads(Path("ci/gate.json").read_text())["ruling"] == "PASS"
@@ -87,7 +89,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_run_starts(
 
 
 def test_one_file_is_not_written_in_two_forms(brownout: Callable[..., tuple[int, str]]) -> None:
-    code, line = brownout("judge", str(RECORDED), "--junit", "ci/gate", "--json", "./ci/gate")
+    code, line = brownout("judge", "recorded", "--junit", "ci/gate", "--json", "./ci/gate")
     assert code == 3
     assert line.endswith("ci/gate: is the file of --json too\n")
 
@@ -148,12 +150,12 @@ def test_a_run_that_is_not_finished_says_why_in_every_file(
 def test_while_a_run_is_under_way_its_files_say_so(tmp_path: Path) -> None:
     path = tmp_path / "gate.json"
     path.write_text(STALE)
-    with hold_outputs(junit=None, markdown=None, json=path):
+    with hold_outputs(html=None, junit=None, markdown=None, json=path):
         assert json.loads(path.read_text())["unfinished"] == UNDER_WAY
 
 
 def test_without_files_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with hold_outputs(junit=None, markdown=None, json=None):
+    with hold_outputs(html=None, junit=None, markdown=None, json=None):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -30,11 +30,21 @@ from brownout.promises.rate_limit import RateLimit
 from brownout.promises.recovery import Recovery
 from brownout.promises.registration import Registration
 from brownout.promises.shutdown import GracefulShutdown
+from brownout.promises.state import StateMetric
 from brownout.promises.tracing import Tracing
 from brownout.scenario import LONGEST_S, Hold, Scenario
 from brownout.topology import PRIVATE_SERVERS, Topology
 
-__all__ = ["JOURNEYS_FILE", "Contract", "Kind", "fitted", "parse_contract", "read_contract", "read_journeys"]
+__all__ = [
+    "JOURNEYS_FILE",
+    "Contract",
+    "Kind",
+    "fitted",
+    "parse_contract",
+    "read_contract",
+    "read_journeys",
+    "read_states",
+]
 
 Kind: TypeAlias = (
     CallerMistakes
@@ -69,10 +79,12 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         promises: the tables ``[[promise]]``; names are unique.
         journeys: lists of requests by name, for journeys that need no program.
+        states: the tables ``[[state]]``: what a report shows of what the system says of itself.
     """
 
     promises: Annotated[tuple[Kind, ...], Meta(min_length=1)] = msgspec.field(name="promise")
     journeys: dict[str, Requests] = {}
+    states: tuple[StateMetric, ...] = msgspec.field(name="state", default=())
 
 
 def read_contract(path: Path, topology: Topology, journeys: Mapping[str, Journey] | None) -> Contract:
@@ -183,6 +195,15 @@ def read_journeys(contract: Path) -> dict[str, Journey]:
     if twice := sorted(listed.keys() & programmed.keys()):
         raise FileError(f"{contract}: journeys.{twice[0]}", f"{JOURNEYS_FILE} has a journey of this name too")
     return programmed | {name: requests_journey(requests) for name, requests in listed.items()}
+
+
+def read_states(contract: Path) -> tuple[StateMetric, ...]:
+    """What a contract says of the system's own states, for whoever shows them.
+
+    Raises:
+        FileError: the contract cannot be read.
+    """
+    return parse_toml(read_text(contract), str(contract), Contract).states
 
 
 def _programmed(path: Path) -> dict[str, Journey]:

@@ -8,6 +8,7 @@ from brownout.archive import Archive
 from brownout.errors import BrownoutError, FileError
 from brownout.files import unwritable, write_whole
 from brownout.promises.promise import Checked
+from brownout.reports.html import html
 from brownout.reports.json import json
 from brownout.reports.junit import junit
 from brownout.reports.markdown import markdown
@@ -15,9 +16,12 @@ from brownout.reports.report import Report, report_of, versions
 from brownout.timing import Timing
 from brownout.verdict import Verdict
 
-__all__ = ["Outputs", "hold_outputs"]
+__all__ = ["PAGE", "Outputs", "hold_outputs"]
 
-_FORMS: Mapping[str, Callable[[Report], bytes]] = {"junit": junit, "markdown": markdown, "json": json}
+_FORMS: Mapping[str, Callable[[Report], bytes]] = {"html": html, "junit": junit, "markdown": markdown, "json": json}
+
+PAGE = "report.html"
+"""The page that is always written, in the run's own folder."""
 
 UNDER_WAY = "the run is under way, or was killed before it could say how it ended"
 
@@ -35,24 +39,38 @@ class Outputs:
 
     def tell(
         self, archive: Archive, suite: Iterable[Checked], verdicts: Iterable[Verdict], timing: Timing | None = None
-    ) -> None:
-        """Write what was found; see `report_of`.
+    ) -> str:
+        """Write what was found, and the page in the run's folder; see `report_of`.
+
+        Returns:
+            where the page is; or why it is not there, as in a run on a medium that is only read.
 
         Raises:
-            FileError: a file cannot be written, or a recording is damaged.
+            FileError: a file that was asked for cannot be written, or a recording is damaged.
         """
-        if self._files:
-            self.write(report_of(archive, suite, verdicts, timing))
+        report = report_of(archive, suite, verdicts, timing)
+        page = html(report, archive)
+        self.write(report, html=page)
         self.told = True
+        path = archive.folder / PAGE
+        try:
+            write_whole(path, page)
+        except FileError as error:
+            return f"no page in the run's folder: {error}"
+        return f"the page about it: {path}"
 
-    def write(self, report: Report) -> None:
+    def write(self, report: Report, **ready: bytes) -> None:
         """Write a report in every form that was asked for.
+
+        Args:
+            report: what there is to tell.
+            ready: what has been made of it already, by form.
 
         Raises:
             FileError: a file cannot be written.
         """
         for form, path in self._files.items():
-            write_whole(path, _FORMS[form](report))
+            write_whole(path, ready.get(form) or _FORMS[form](report))
 
 
 @contextmanager
@@ -60,7 +78,7 @@ def hold_outputs(**files: Path | None) -> Iterator[Outputs]:
     """Hold files open for a run's report: from the start they say that there is none, and at the end why not.
 
     Args:
-        files: where to write ``junit``, ``markdown`` and ``json``; None: not at all.
+        files: where to write ``html``, ``junit``, ``markdown`` and ``json``; None: not at all.
 
     Raises:
         FileError: one of them cannot be written, told before the run starts.
