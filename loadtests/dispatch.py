@@ -70,7 +70,7 @@ class Dispatcher:
         self._turn = 0
         self._running: Any = None
         for message, listener in ((ARRANGED, self._join), (RETURNED, self._take_back), (LEAVING, self._let_go)):
-            runner.register_message(message, listener)  # type: ignore[no-untyped-call]  # Locust's
+            runner.register_message(message, listener)
 
     def begin(
         self,
@@ -97,7 +97,7 @@ class Dispatcher:
         self._drawn = 0
         kinds = _drawn(weights, random)
         self._running = self._runner.greenlet.spawn(self._run, zip(due_s, kinds, strict=False), weights, around, during)
-        self._running.link_exception(locust_exception_handler(self._runner.environment))  # type: ignore[no-untyped-call]
+        self._running.link_exception(locust_exception_handler(self._runner.environment))
 
     def stop(self) -> None:
         """End a run before its time; whatever was held open beside it is closed on return."""

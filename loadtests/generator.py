@@ -76,9 +76,9 @@ class Generator:
         self._beating: Any = None
         self._under_way = Group()
         self._random = Random()  # noqa: S311 - which user does a journey is no secret
-        runner.register_message(ARRIVALS, self._take)  # type: ignore[no-untyped-call]  # Locust's
-        runner.register_message(LEFT, self._hear_left)  # type: ignore[no-untyped-call]  # same
-        runner.greenlet.spawn(self._fire).link_exception(locust_exception_handler(runner.environment))  # type: ignore[no-untyped-call]
+        runner.register_message(ARRIVALS, self._take)
+        runner.register_message(LEFT, self._hear_left)
+        runner.greenlet.spawn(self._fire).link_exception(locust_exception_handler(runner.environment))
 
     def begin(self, *, most: int, keep_alive: bool, recorded: bool) -> None:
         """Begin a run: nothing of the one before is left."""
@@ -172,7 +172,8 @@ class Generator:
             self._drop(due_ns, kind)
             return
         except Exception as error:  # noqa: BLE001 - a journey that crashes is counted and told, and ends no other
-            self._runner.environment.events.user_error.fire(user_instance=user, exception=error, tb=error.__traceback__)
+            hooks: Any = self._runner.environment.events
+            hooks.user_error.fire(user_instance=user, exception=error, tb=error.__traceback__)
         self.tally.ended += 1
 
     def _beat(self) -> None:

@@ -153,7 +153,7 @@ class LoadRun:
     @property
     def _options(self) -> Namespace:
         """Locust's options, as its page may have changed them."""
-        options = self._environment.parsed_options
+        options: Namespace | None = self._environment.parsed_options
         assert options is not None  # noqa: S101 - Locust was started from its command line
         return options
 

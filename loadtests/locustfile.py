@@ -128,7 +128,7 @@ class ClosedReadOrder(ClosedUser):
     weight = 2
 
 
-events.init_command_line_parser.add_listener(offer_runs)
+events.init_command_line_parser.add_listener(offer_runs)  # type: ignore[no-untyped-call]  # Locust's
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]  # Locust's

@@ -22,7 +22,7 @@ from geventhttpclient.url import URL
 from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
+from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from arrivals import SHAPES
 from brownout.clock import steady_clock
@@ -43,7 +43,7 @@ CONTRACT = Path(journeys.__file__).with_name("contract.toml")
 
 log = logging.getLogger(__name__)
 
-locust.stats.bucket_response_time = bucket_ms  # Locust's own is wrong by up to five per cent
+locust.stats.bucket_response_time = bucket_ms  # type: ignore[assignment]  # Locust's own is wrong by up to five per cent
 
 
 class OpenBrowse(OpenUser):
@@ -123,12 +123,16 @@ def _prepare(environment: Environment, runner: Runner, **_: object) -> None:
     OpenUser.addresses = {name: URL(address) for name, address in state.addresses.items()}
     generator = OpenUser.generator = Generator(runner, steady_clock())
 
+    hooks: Any = environment.events
+
     def begin(**_: object) -> None:
         options: Any = environment.parsed_options
         generator.begin(most=options.in_flight, keep_alive=options.keep_alive, recorded=bool(options.record))
 
-    environment.events.test_start.add_listener(begin)
+    hooks.test_start.add_listener(begin)
     if isinstance(runner, WorkerRunner):
+        if runner.worker_state != STATE_INIT:  # one that comes while a run goes on begins before it is asked to prepare
+            begin()
         _prepare_worker(environment, runner, generator)
         return
     try:
@@ -140,17 +144,18 @@ def _prepare(environment: Environment, runner: Runner, **_: object) -> None:
 
 def _prepare_worker(environment: Environment, runner: WorkerRunner, generator: Generator) -> None:
     """A worker reports with Locust's own statistics, in one message; one that goes takes nothing with it."""
+    hooks: Any = environment.events
 
     def leave(**_: object) -> None:
         if runner.state in (STATE_RUNNING, STATE_SPAWNING):
             generator.leave()
             last: dict[str, Any] = {}
-            environment.events.report_to_master.fire(client_id=runner.client_id, data=last)  # type: ignore[no-untyped-call]
+            hooks.report_to_master.fire(client_id=runner.client_id, data=last)
             runner.send_message("stats", last)
 
-    environment.events.report_to_master.add_listener(lambda data, **_: data.update(open=generator.report()))
-    environment.events.test_stopping.add_listener(lambda **_: generator.stop())
-    environment.events.quitting.add_listener(leave)
+    hooks.report_to_master.add_listener(lambda data, **_: data.update(open=generator.report()))
+    hooks.test_stopping.add_listener(lambda **_: generator.stop())
+    hooks.quitting.add_listener(leave)
 
 
 def _prepare_master(environment: Environment, load: LoadRun) -> None:
@@ -165,7 +170,7 @@ def _prepare_master(environment: Environment, load: LoadRun) -> None:
 
     if isinstance(environment.shape_class, OpenModel):
         environment.shape_class.load = load
-    hooks = environment.events
+    hooks: Any = environment.events
     hooks.test_start.add_listener(begin)
     hooks.test_stopping.add_listener(lambda **_: load.stop())
     hooks.quitting.add_listener(lambda **_: load.stop())

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 import gevent
@@ -60,6 +61,7 @@ class Record:
         self._script, self._contract, self._state = script, contract, state
         self._now_ns = now_ns
         self._lines: list[Line] = []
+        self._end_ns: float = inf
 
     @contextmanager
     def running(self, environment: Environment) -> Iterator[None]:
@@ -68,7 +70,7 @@ class Record:
         Raises:
             BrownoutError: what the steady journey needs could not be arranged.
         """
-        self._lines = []
+        self._lines, self._end_ns = [], inf
         user = self._steady(environment)
         sampling = gevent.spawn(self._sample)
         try:
@@ -79,6 +81,7 @@ class Record:
             self._recover(user)
             left = left_broken(self._state.control)
             self._note("clean", Outcome.FAILED if left else Outcome.OK, left=left)
+            self._end_ns = self._now_ns()
         finally:
             sampling.kill()
 
@@ -94,7 +97,7 @@ class Record:
         """
         archive = Archive.create(runs, self._contract, Path(self._state.topology), (self._name,))
         shutil.copyfile(self._script, archive.contract.with_name(self._script.name))
-        lines = [*told, *self._lines]
+        lines = [line for line in (*told, *self._lines) if line.begin_ns <= self._end_ns]  # the rest is Locust ending
         now_ns = 0
         begun: dict[int, Event] = {}
         with archive.recorder(self._name, lambda: now_ns) as recorder:

@@ -54,7 +54,12 @@ def relayed() -> Story:
     seen.quantile("relay", of={of}, at_most_s=0.7)
 '''
 
+INCONCLUSIVE = 2
+
 pytestmark = pytest.mark.servers
+
+Judged = tuple[str, Run, tuple[int, str], Path]
+"""A recorded run with a fault: the script, how it ended, how it was judged, and its folder."""
 
 
 class Place:
@@ -68,7 +73,7 @@ class Place:
         (folder / "load").mkdir()
         (folder / "load" / "contract.toml").write_text(CONTRACT)
         for name, of in (("most", 0.5), ("nearly_all", 0.9)):
-            (folder / "load" / f"{name}.py").write_text(SCRIPT.format(of=of))
+            (folder / f"{name}.py").write_text(SCRIPT.format(of=of))
 
     def brownout(self, *words: str) -> tuple[int, str]:
         done = subprocess.run(
@@ -96,15 +101,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module", params=["most", "nearly_all"])
-def judged(request: pytest.FixtureRequest, place: Place) -> tuple[str, Run, int, Path]:
-    """A recorded run with a fault: the script, how it ended, how it was judged, and its folder."""
-    recorded = ("--record", f"load/{request.param}.py", "--contract", "load/contract.toml")
-    run = locust(place.folder, *SIZE, "--fault", FAULT, *recorded, file=RELAY)
-    code, _ = place.brownout("judge", "runs/latest")
-    return request.param, run, code, (place.folder / "runs" / "latest").resolve()
+def judged(request: pytest.FixtureRequest, place: Place) -> Judged:
+    recorded = ("--record", f"{request.param}.py", "--contract", "load/contract.toml")
+    for _ in range(3):  # a starved machine shows nothing, and says so
+        run = locust(place.folder, *SIZE, "--fault", FAULT, *recorded, file=RELAY)
+        answer = place.brownout("judge", "runs/latest")
+        if answer[0] != INCONCLUSIVE:
+            break
+    return request.param, run, answer, (place.folder / "runs" / "latest").resolve()
 
 
-def test_the_fault_holds_back_what_came_due_in_its_time_and_no_more(judged: tuple[str, Run, int, Path]) -> None:
+def test_the_fault_holds_back_what_came_due_in_its_time_and_no_more(judged: Judged) -> None:
     _, run, _, folder = judged
     assert run.code == 0, run.log
     assert run.summary["arrivals"] == run.summary["requests"] == 200
@@ -118,7 +125,7 @@ def test_the_fault_holds_back_what_came_due_in_its_time_and_no_more(judged: tupl
     assert all(begin_ns <= one.sent_ns + 2e8 and one.sent_ns <= end_ns for one in slow)
 
 
-def test_the_fault_was_seen_to_act_and_is_gone(judged: tuple[str, Run, int, Path], place: Place) -> None:
+def test_the_fault_was_seen_to_act_and_is_gone(judged: Judged, place: Place) -> None:
     _, run, _, folder = judged
     assert "latency 1000 ms on front -> back: in force, seen" in run.log
     assert "latency 1000 ms on front -> back: lifted" in run.log
@@ -131,9 +138,9 @@ def test_the_fault_was_seen_to_act_and_is_gone(judged: tuple[str, Run, int, Path
     assert place.well()
 
 
-def test_the_recording_is_judged_by_the_script(judged: tuple[str, Run, int, Path]) -> None:
-    script, _, code, _ = judged
-    assert code == {"most": 0, "nearly_all": 1}[script]
+def test_the_recording_is_judged_by_the_script(judged: Judged) -> None:
+    script, _, (code, said), _ = judged
+    assert code == {"most": 0, "nearly_all": 1}[script], said
 
 
 def test_a_fault_is_lifted_though_locust_is_killed(place: Place) -> None:
