@@ -12,17 +12,19 @@ as it should have been, or a fault did not act, 3 it could not be run.
 """
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+import gevent
 import locust.stats
 from flask import Response, jsonify
 from geventhttpclient.url import URL
 from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, WorkerRunner
+from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
 
 from arrivals import SHAPES
 from brownout.clock import steady_clock
@@ -139,7 +141,7 @@ def _prepare(environment: Environment, runner: Runner, **_: object) -> None:
         load = LoadRun(environment, runner, generator, state)
     except BrownoutError as error:
         could_not_run(error)
-    _prepare_master(environment, load)
+    _prepare_master(environment, runner, load)
 
 
 def _prepare_worker(environment: Environment, runner: WorkerRunner, generator: Generator) -> None:
@@ -158,7 +160,7 @@ def _prepare_worker(environment: Environment, runner: WorkerRunner, generator: G
     hooks.quitting.add_listener(leave)
 
 
-def _prepare_master(environment: Environment, load: LoadRun) -> None:
+def _prepare_master(environment: Environment, runner: LocalRunner | MasterRunner, load: LoadRun) -> None:
     """The master or the only process; its listeners come before Locust's own ones, which end what they need."""
 
     def begin(**_: object) -> None:
@@ -175,7 +177,9 @@ def _prepare_master(environment: Environment, load: LoadRun) -> None:
     hooks.test_stopping.add_listener(lambda **_: load.stop())
     hooks.quitting.add_listener(lambda **_: load.stop())
     hooks.worker_report.add_listener(lambda client_id, data, **_: load.dispatcher.add(client_id, data["open"]))
-    if environment.web_ui and environment.web_ui.app:
+    if environment.web_ui is None:  # Locust waits for the end of a shape before it heeds the signal
+        gevent.signal_handler(signal.SIGTERM, runner.quit)
+    elif environment.web_ui.app:
 
         def tell() -> Response:
             return jsonify(load.summary())
