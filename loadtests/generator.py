@@ -1,5 +1,6 @@
 """The load generator of one process: begins each journey when it is due, whatever has become of those before."""
 
+import logging
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
@@ -34,6 +35,8 @@ LEAVE_S = 2.0
 
 DRAIN_S = 60.0
 """How long it then waits for the journeys that are under way."""
+
+log = logging.getLogger(__name__)
 
 
 class ShortageError(BrownoutError):
@@ -75,6 +78,7 @@ class Generator:
         self._leaving = False
         self._beating: Any = None
         self._under_way = Group()
+        self._open, self._short = 0, False
         self._random = Random()  # noqa: S311 - which user does a journey is no secret
         runner.register_message(ARRIVALS, self._take)
         runner.register_message(LEFT, self._hear_left)
@@ -96,8 +100,9 @@ class Generator:
         """Stop a run: what is not due yet is given back, what is under way is cut off."""
         self.tally.returned += len(self._due)
         self._due.clear()
-        self.tally.cut += len(self._under_way)
         self._under_way.kill()
+        self.tally.cut += self._open
+        self._open = 0
 
     def expect(self, kind: str) -> bool:
         """Whether a user of a kind is the first that is going to be there."""
@@ -159,21 +164,27 @@ class Generator:
             self._more.wait()
 
     def _arrive(self, due_ns: int, kind: str) -> None:
-        if len(self._under_way) >= self.most:
+        if self._open >= self.most:
             self._drop(due_ns, kind)
         else:
+            self._open += 1
             self._under_way.spawn(self._perform, self._random.choice(self._users[kind]), due_ns, kind)
 
     def _perform(self, user: Arriving, due_ns: int, kind: str) -> None:
         self.tally.began((self.now_ns() - due_ns) / 1e6)
         try:
             user.perform(due_ns)
-        except ShortageError:
+        except ShortageError as error:
+            if not self._short:
+                log.warning("%s; what cannot be sent is dropped", error)
+            self._short = True
+            self._open -= 1
             self._drop(due_ns, kind)
             return
         except Exception as error:  # noqa: BLE001 - a journey that crashes is counted and told, and ends no other
             hooks: Any = self._runner.environment.events
             hooks.user_error.fire(user_instance=user, exception=error, tb=error.__traceback__)
+        self._open -= 1
         self.tally.ended += 1
 
     def _beat(self) -> None:

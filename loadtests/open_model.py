@@ -124,7 +124,6 @@ def _prepare(environment: Environment, runner: Runner, **_: object) -> None:
     OpenUser.host = state.addresses[state.entry]
     OpenUser.addresses = {name: URL(address) for name, address in state.addresses.items()}
     generator = OpenUser.generator = Generator(runner, steady_clock())
-
     hooks: Any = environment.events
 
     def begin(**_: object) -> None:

@@ -39,7 +39,8 @@ class Record:
     """The recording of one load run: what the generators say, and beside it what a judge wants to know.
 
     That is whether the system was steady before and after, what became of the processors' time, and whether all faults
-    were lifted. It is what was seen from outside: neither spans nor metrics.
+    were lifted. It is what was seen from outside: neither spans nor metrics. All of it is in memory until the
+    end, about a kilobyte a request.
 
     Args:
         script: the file of the script as whose run it is written down.

@@ -1,12 +1,14 @@
 """The open model, run by Locust itself against small real servers that stand for the shop."""
 
 import re
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shop_stand_in import Run, begun, locust, shop, written_down
+from shop_stand_in import BOUND_S, OPEN, Run, begun, command, ended, locust, shop, written_down
 
 USERS = ("-u", "4", "-r", "4")
 JOURNEYS = {"browse": 1, "buy": 3, "me": 1, "read-order": 1}
@@ -122,15 +124,34 @@ def test_more_arrivals_are_drawn_at_random_and_all_of_them_end(tmp_path: Path) -
     ],
 )
 def test_a_plan_of_faults_that_cannot_be_is_told_before_anything_is_sent(tmp_path: Path, fault: str, told: str) -> None:
-    ended, asked = run(tmp_path, "-t", "10s", "--fault", fault)
-    assert ended.code == 3
-    assert told in ended.log
+    refused, asked = run(tmp_path, "-t", "10s", "--fault", fault)
+    assert refused.code == 3
+    assert told in refused.log
     assert not asked
 
 
 def test_with_nothing_up_it_says_so_in_one_line_with_the_remedy(tmp_path: Path) -> None:
-    ended = locust(tmp_path, "-t", "1s")
-    lines = [line for line in ended.log.splitlines() if "ERROR" in line]
-    assert ended.code == 3
+    refused = locust(tmp_path, "-t", "1s")
+    lines = [line for line in refused.log.splitlines() if "ERROR" in line]
+    assert refused.code == 3
     assert len(lines) == 1
     assert "brownout up starts it" in lines[0]
+
+
+def test_a_run_that_is_asked_to_end_does_so_in_order_and_accounts_for_every_arrival(tmp_path: Path) -> None:
+    with begun(slow_s=0.5) as stand_in:
+        written_down(tmp_path, stand_in.addresses)
+        arguments = command(OPEN, *USERS, "--rate", "40", "-t", "60s", "--summary", "summary.json", "OpenMe")
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(arguments, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT)
+        deadline_s = time.monotonic() + BOUND_S
+        while stand_in.journeys < 40:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        process.terminate()
+        told = ended(tmp_path, process.wait(BOUND_S), (tmp_path / "log").read_text())
+    generator = told.summary["generators"]["local"]
+    assert told.code == 2, told.log  # so many were cut that nobody knows
+    assert told.summary["lost"] == 0
+    assert generator["cut"] > 0
+    assert told.summary["arrivals"] == generator["ended"] + generator["cut"] >= 40
