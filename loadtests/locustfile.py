@@ -10,7 +10,6 @@ Exit codes: 0 every request was answered in the 2xx range, 1 one was not or ther
 
 import json
 import logging
-import re
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -19,34 +18,22 @@ from secrets import token_hex
 from typing import Any, ClassVar
 
 from locust import FastHttpUser, events, task
-from locust.argument_parser import LocustArgumentParser
 from locust.contrib.fasthttp import FastResponse
 from locust.env import Environment
 from locust.exception import RescheduleTask
 from locust.runners import WorkerRunner
 
-from brownout.errors import BrownoutError
 from brownout.journeys import Journey, Request, Response, with_headers
-from brownout.live import running_system
+from once import OncePool
+from target import ARRANGED, complain, find_system, offer_runs, problem, route, well
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scenarios"))
 import journeys
 
 __all__ = ["ClosedBrowse", "ClosedBuy", "ClosedMe", "ClosedReadOrder", "ClosedUser"]
 
-COULD_NOT_RUN = 3
-"""The exit code when nothing is up, as that of ``brownout``."""
-
-RUNS = "runs"
-"""Where ``brownout up`` keeps its state if it is not told."""
-
 THINK_S = 1.0
 """A user's mean pause between two journeys; drawn from an exponential, or users would fire in step."""
-
-ARRANGED = " (arrange)"
-"""Marks the statistics of what is done once a user and is no part of the load."""
-
-_ID = re.compile(r"/[0-9a-f]{32}(?=/|$)")
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +47,9 @@ class ClosedUser(FastHttpUser):
     """
 
     abstract = True
-    connection_timeout = 15.0
-    network_timeout = 15.0  # longer than the 10 s after which a service answers at the latest (clause 3.1)
-    concurrency = 1  # connections to a service, each for one request: see `_send`
+    client_pool = OncePool(15.0)  # longer than the 10 s after which a service answers at the latest (clause 3.1)
     journey: ClassVar[Journey]
     addresses: ClassVar[dict[str, str]] = {}
-    _told: ClassVar[set[tuple[str, str]]] = set()
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -95,7 +79,7 @@ class ClosedUser(FastHttpUser):
             request = next(steps)
             while True:
                 response = self._send(request, mark)
-                if mark == ARRANGED and not _well(response.status):
+                if mark == ARRANGED and not well(response.status):
                     raise RescheduleTask
                 request = steps.send(response)
         except StopIteration as done:
@@ -105,22 +89,15 @@ class ClosedUser(FastHttpUser):
         """Send over a connection of its own: a kept one may just have been closed, which would count as a failure."""
         trace_id = token_hex(16)
         sent = with_headers(request, {"traceparent": f"00-{trace_id}-{token_hex(8)}-01", "Connection": "close"})
-        name = f"{sent.service} {_route(sent.path)}{mark}"
+        name = f"{sent.service} {route(sent.path)}{mark}"
         url = self.addresses[sent.service] + sent.path
         with self.client.request(
             sent.method, url, name, json=sent.json, headers=sent.headers, catch_response=True
         ) as answer:
             response = Response(answer.status_code, _body(answer))
-            if not _well(response.status):
-                answer.failure(self._complain(f"{sent.method} {name}", _failure(answer, response), trace_id))
+            if not well(response.status):
+                answer.failure(complain(f"{sent.method} {name}", _failure(answer, response), trace_id))
         return response
-
-    def _complain(self, what: str, failure: str, trace_id: str) -> str:
-        """Tell the trace of a failure that is the first of its kind; Locust's own report only counts them."""
-        if (what, failure) not in self._told:
-            self._told.add((what, failure))
-            log.warning("%s: %s, first in trace %s", what, failure, trace_id)
-        return failure
 
 
 class ClosedBrowse(ClosedUser):
@@ -151,18 +128,12 @@ class ClosedReadOrder(ClosedUser):
     weight = 2
 
 
-@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]  # Locust's
-def _offer_runs(parser: LocustArgumentParser) -> None:
-    parser.add_argument("--runs", default=RUNS, help="The folder of `brownout up --runs`.", include_in_web_ui=False)
+events.init_command_line_parser.add_listener(offer_runs)  # type: ignore[no-untyped-call]  # Locust's
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]  # Locust's
 def _find_system(environment: Environment, **_: object) -> None:
-    try:
-        state = running_system(Path(getattr(environment.parsed_options, "runs", RUNS)))
-    except BrownoutError as error:
-        log.error("%s", error)  # noqa: TRY400 - one line, no traceback
-        sys.exit(COULD_NOT_RUN)
+    state = find_system(environment)
     ClosedUser.addresses = state.addresses
     ClosedUser.host = state.addresses[state.entry]
     log.info("closed model: users wait for answers, so a slow system is asked less and its percentiles look too good")
@@ -181,14 +152,6 @@ def _refuse_nothing(environment: Environment, **_: object) -> None:
         environment.process_exit_code = 1
 
 
-def _well(status: int) -> bool:
-    return 200 <= status < 300  # noqa: PLR2004 - HTTP's own numbers
-
-
-def _route(path: str) -> str:
-    return _ID.sub("/{id}", path.partition("?")[0])
-
-
 def _body(answer: FastResponse) -> Any:
     try:
         return json.loads(answer.text or "")
@@ -199,7 +162,6 @@ def _body(answer: FastResponse) -> Any:
 def _failure(answer: FastResponse, response: Response) -> str:
     """Say what a failure was without what differs between two of a kind, so that Locust counts them together."""
     if response.status:
-        problem = str(response.body.get("type", "")) if isinstance(response.body, dict) else ""
-        return f"{response.status} {problem.rpartition(':')[2]}".strip()
+        return problem(response.status, response.body)
     error = getattr(answer, "error", None)
     return f"no answer: {type(getattr(error, 'original', None) or error).__name__}"
