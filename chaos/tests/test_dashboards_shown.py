@@ -163,7 +163,7 @@ class Trouble:
             await self._told(name)
 
     async def _told(self, alert: str) -> None:
-        await self._until(f'ALERTS{{alertname="{alert}", cell="{CELL}"}}')
+        await self._until(f'last_over_time(ALERTS{{alertname="{alert}", cell="{CELL}"}}[10m])')  # it may be over
 
     async def _until(self, expression: str) -> None:
         deadline_s = time.monotonic() + TROUBLE_S
