@@ -98,7 +98,7 @@ def _attention() -> p.Panels:
         p.states(
             "Alerts",
             (("none", "transparent"), ("pending", "yellow"), ("firing", "red")),
-            p.query(_alerts(), "{{alertname}} {{service}}"),
+            p.query(_alerts(), "{{alertname}} {{service}}{{channel}}"),
             description="Prometheus' own, of alerts.yml: pending until it has lasted.",
         ),
         p.lines(
@@ -123,9 +123,9 @@ def _share(labels: str, histogram: str, failed: str) -> str:
 
 
 def _alerts() -> str:
-    """Return 1 for what is pending and 2 for what is firing."""
-    firing, pending = (p.of("ALERTS", f'alertstate="{state}"') for state in ("firing", "pending"))
-    return f"max by (alertname, service) ({firing} * 2 or {pending})"
+    """Return 1 for what is pending and 2 for what is firing, of any service: not every alert is about one."""
+    firing, pending = (f'ALERTS{{cell=~"$cell", alertstate="{state}"}}' for state in ("firing", "pending"))
+    return f"max by (alertname, service, channel) ({firing} * 2 or {pending})"
 
 
 def _burnt(window: str) -> str:

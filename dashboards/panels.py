@@ -176,7 +176,7 @@ def variable(name: str, label: str, values: str, *, several: bool = True) -> das
         .include_all(several)
     )
     every = VariableOption(text="All", value="$__all", selected=True)
-    return made.all_value(".*").current(every) if several else made
+    return made.all_value(".+").current(every) if several else made
 
 
 CELL = variable("cell", "Cell", "label_values(shop_health, cell)")

@@ -41,7 +41,7 @@ class Query:
     def about(self, **variables: str) -> str:
         """The query as Grafana sends it, with everything chosen but what is given."""
         expression = self.expression
-        usual = {"cell": ".*", "service": ".*", "promise": ".*", "__rate_interval": "5s", "__interval": "5s"}
+        usual = {"cell": ".+", "service": ".+", "promise": ".+", "__rate_interval": "5s", "__interval": "5s"}
         for name, value in (usual | variables).items():
             expression = expression.replace(f"${name}", value)
         assert "$" not in expression
