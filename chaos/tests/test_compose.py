@@ -285,7 +285,8 @@ def test_prometheus_labels_instances_as_the_gates_does() -> None:
             job.pop("static_configs", None)
             for discovery in job.get("consul_sd_configs", []):
                 discovery.pop("server")
-    assert ours == gates
+    assert ours["scrape_configs"] == gates["scrape_configs"]
+    assert gates["global"].items() <= ours["global"].items()  # it alone has rules to look at
 
 
 def test_the_image_has_the_versions_that_are_tested() -> None:

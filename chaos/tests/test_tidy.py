@@ -11,7 +11,7 @@ MOST_LINES = {"a function": 60, "a file": 400}
 
 
 def files() -> Iterator[Path]:
-    for folder in ("chaos", "system", "scenarios", "loadtests"):
+    for folder in ("chaos", "system", "scenarios", "loadtests", "dashboards"):
         yield from (path for path in (ROOT / folder).rglob("*.py") if "_pb2" not in path.name)  # those are generated
 
 

@@ -1,8 +1,9 @@
 """The web application around a service's routes: probes, problems, traces, metrics."""
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from brownout_shop.limits import Limits
 from brownout_shop.middleware import Drain, Surroundings
@@ -38,8 +39,9 @@ def application(name: str, service: Service, health: Health, drain: Drain) -> Fa
         return JSONResponse(document, code)
 
     @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encode(REGISTRY), media_type=content_type)
 
     app.include_router(service.routes, responses=documented(*ALWAYS, *(CALLING if service.needs else ())))
     return app

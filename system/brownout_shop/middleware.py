@@ -72,7 +72,7 @@ class Surroundings:
         finally:
             took_s = time.perf_counter() - began
             error = "cut" if not status else status if status >= FAILED else ""
-            metrics.REQUESTS.labels(scope["method"], _route(scope), status, error).observe(took_s)
+            metrics.REQUESTS.labels(scope["method"], _route(scope), status, error).observe(took_s, metrics.exemplar())
 
 
 def _route(scope: Scope) -> str:

@@ -204,3 +204,9 @@ async def test_health_and_metrics_are_served(gateway: aiohttp.ClientSession) -> 
     assert (await asked(gateway, "GET", "/health"))[1]["status"] == "UP"
     async with gateway.get("/metrics") as answer:
         assert 'http_response_status_code="200",http_route="/api/orders"' in await answer.text()
+
+
+async def test_metrics_are_in_the_openmetrics_format_where_that_is_asked_for(gateway: aiohttp.ClientSession) -> None:
+    async with gateway.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"}) as answer:
+        assert answer.content_type == "application/openmetrics-text"
+        assert (await answer.text()).endswith("# EOF\n")

@@ -1,8 +1,10 @@
-"""The metrics' names, which are the conventions' where these have one."""
+"""The metrics' names, which are the conventions' where these have one, and the traces that durations name."""
 
 import re
 
+from opentelemetry import trace
 from prometheus_client import REGISTRY, generate_latest
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
 
 from brownout_shop.telemetry import metrics
@@ -45,3 +47,21 @@ def test_nothing_is_scraped_that_no_dashboard_shows() -> None:
     for name in generate_latest(REGISTRY).decode().splitlines():
         assert name.startswith(("# ", "shop_", "http_", "rpc_", "messaging_")), name
         assert "_created" not in name
+
+
+def test_a_duration_names_its_trace_where_openmetrics_is_asked_for() -> None:
+    encode, content_type = choose_encoder("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
+    sampled = trace.SpanContext(7, 8, is_remote=False, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED))
+    with trace.use_span(trace.NonRecordingSpan(sampled)):
+        metrics.REQUESTS.labels("GET", "/exemplary", "200", "").observe(0.3, metrics.exemplar())
+    lines = [line for line in encode(REGISTRY).decode().splitlines() if "/exemplary" in line and 'le="0.5"' in line]
+    assert len(lines) == 1
+    assert f'# {{trace_id="{7:032x}"}} 0.3' in lines[0]
+    assert content_type.startswith("application/openmetrics-text")
+    assert "trace_id" not in generate_latest(REGISTRY).decode()
+
+
+def test_what_is_not_traced_names_no_trace() -> None:
+    assert metrics.exemplar() is None
+    with trace.use_span(trace.NonRecordingSpan(trace.SpanContext(7, 8, is_remote=False))):  # one that is not sampled
+        assert metrics.exemplar() is None

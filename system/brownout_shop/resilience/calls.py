@@ -89,7 +89,8 @@ class Calls:
             outcome = error.outcome
             raise
         finally:
-            self._metric.labels(method, callee, outcome).observe(time.perf_counter() - began)
+            took_s = time.perf_counter() - began
+            self._metric.labels(method, callee, outcome).observe(took_s, metrics.exemplar())
 
     @contextlib.contextmanager
     def _admitted(self, callee: str) -> Iterator[Call]:

@@ -132,7 +132,8 @@ def _observed(method: Method[Any, Any], context: Context) -> Iterator[_Observed]
             span.set_attribute("rpc.grpc.status_code", code.value[0])
             if code in OUR_FAULT:
                 span.set_status(trace.StatusCode.ERROR)
-            metrics.RPC_REQUESTS.labels(method.path[1:], code.name).observe(time.perf_counter() - began)
+            took_s = time.perf_counter() - began
+            metrics.RPC_REQUESTS.labels(method.path[1:], code.name).observe(took_s, metrics.exemplar())
 
 
 def _trailing(refusal: Problem) -> tuple[tuple[str, str], ...]:

@@ -5,6 +5,7 @@ conventions have one; what they have no word for begins with ``shop_``. Attribut
 out: the scheme is http, the RPC system gRPC, the messaging system Kafka.
 """
 
+from opentelemetry import trace
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
@@ -34,6 +35,7 @@ __all__ = [
     "RPC_CALLS",
     "RPC_REQUESTS",
     "WORKER_FAILURES",
+    "exemplar",
 ]
 
 # What no dashboard shows is not scraped each second: the interpreter's own, and when each counter was born.
@@ -99,3 +101,9 @@ DELIVERY_ATTEMPTS = Counter(
     ["channel", "state"],
 )
 WORKER_FAILURES = Counter("shop_worker_failures", "Steps that failed and were repeated, by worker.", ["worker"])
+
+
+def exemplar() -> dict[str, str] | None:
+    """Return what makes an observation an example: the id of the trace at hand; None where nothing is traced."""
+    context = trace.get_current_span().get_span_context()
+    return {"trace_id": trace.format_trace_id(context.trace_id)} if context.trace_flags.sampled else None

@@ -53,7 +53,7 @@ class Accounts:
             metrics.LIMITER_REFUSALS.inc()
             wait_s = max(1, math.ceil(self._limiter.wait_ns() / 1e9))
             raise Problem(429, "rate-limited", str(error), {RETRY_AFTER: str(wait_s)}) from error
-        metrics.LIMITER_WAITS.observe(time.perf_counter() - began)
+        metrics.LIMITER_WAITS.observe(time.perf_counter() - began, metrics.exemplar())
         return _found(await self._users.get(user_id))
 
     async def change(self, user_id: str, *, name: str | None, email: str | None) -> User:
