@@ -1,6 +1,6 @@
 """What a cell's services keep and tell, straight at the servers: rows of their databases, messages of their topics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import asyncpg
@@ -9,7 +9,7 @@ import msgspec
 from brownout.cells.wiring import database_of
 from brownout.errors import CellError
 
-__all__ = ["MOST_ROWS", "LocalStores", "Log"]
+__all__ = ["MOST_ROWS", "LocalStores", "Log", "create_databases", "drop_databases"]
 
 MOST_ROWS = 10_000
 """Rows that a query may have: all of them go into the history."""
@@ -88,3 +88,33 @@ class LocalStores:
                 return list(await cursor.fetch(MOST_ROWS + 1))
         finally:
             await connection.close(timeout=CONNECT_S)
+
+
+async def create_databases(postgres: str, names: Iterable[str]) -> None:
+    """Make databases, at a server's ``host:port``.
+
+    Raises:
+        CellError: one is there already, or the server did not answer.
+    """
+    await _each(postgres, "created", [f'CREATE DATABASE "{name}"' for name in names])
+
+
+async def drop_databases(postgres: str, names: Iterable[str]) -> None:
+    """Remove databases, whoever still uses them.
+
+    Raises:
+        CellError: the server did not answer.
+    """
+    await _each(postgres, "dropped", [f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)' for name in names])
+
+
+async def _each(postgres: str, done: str, statements: Iterable[str]) -> None:
+    try:
+        connection = await asyncpg.connect(f"postgresql://postgres@{postgres}/postgres", timeout=ANSWER_S)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise CellError("postgres", f"databases cannot be {done}: {error}") from None
