@@ -19,7 +19,7 @@ from brownout.world import Say
 __all__ = ["hold_stack"]
 
 PROJECT = "brownout"
-"""The project's name in docker-compose.yml; ``COMPOSE_PROJECT_NAME`` overrides it, as for Compose."""
+"""The project's name, from `.env`; ``COMPOSE_PROJECT_NAME`` overrides it, as for Compose."""
 
 
 @contextlib.asynccontextmanager

@@ -31,7 +31,7 @@ MUTANT = {
     "services": {
         "users": {
             "environment": {"MUTANT": "limiter-burst-one-more", "PYTHONPATH": "/mutants/edited"},
-            "volumes": ["./chaos/tests/mutants:/mutants:ro"],
+            "volumes": [f"{ROOT}/chaos/tests/mutants:/mutants:ro"],
         }
     }
 }

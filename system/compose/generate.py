@@ -74,7 +74,7 @@ def _compose(topology: Topology, wiring: Wiring, servers: str) -> dict[str, Any]
     for service in services.values():
         service["healthcheck"] = CHECKED | service["healthcheck"]
         service.update(LIMITS | service)
-    return {"name": "brownout", "services": services}
+    return {"services": services}
 
 
 def _service(instance: Instance, topology: Topology) -> dict[str, Any]:
