@@ -48,7 +48,8 @@ async def _stack(topology: Topology, log: Callable[[str], Path], say: Say) -> As
     name = os.environ.get("COMPOSE_PROJECT_NAME", PROJECT)
     async with Supervisor(scratch) as supervisor, project(name, supervisor.journal) as there:
         say("containers", "stopping the services", None)
-        own = [there[container_of(each.service, each.number)] for each in composed(topology).instances]
+        every = [there[container_of(each.service, each.number)] for each in composed(topology).instances]
+        own = [each for each in every if each.runs]
         try:
             await asyncio.gather(*(each.stop() for each in own))
             say("containers", "ready", 1.0)

@@ -73,16 +73,6 @@ class Container:
         self._take()
 
     @property
-    def config(self) -> dict[str, Any]:
-        """What it was made from, as the engine has it."""
-        return dict(self._handle.attrs["Config"])
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment of its program."""
-        return dict(each.partition("=")[::2] for each in self.config["Env"])
-
-    @property
     def runs(self) -> bool:
         """Whether it ran when it was last looked at."""
         return bool(self._handle.attrs["State"]["Running"])
@@ -324,6 +314,7 @@ def _copied(attributes: Mapping[str, Any], host: str, environment: Mapping[str, 
     env = dict(each.partition("=")[::2] for each in config["Env"]) | dict(environment)
     return {
         **{key: value for key, value in config.items() if key not in {"Hostname", "ExposedPorts"}},
+        "Image": attributes["Image"],  # what runs, whatever has its name by now
         "Env": [f"{key}={value}" for key, value in env.items()],
         "Labels": {**config["Labels"], f"{LABEL}oneoff": "True"},
         "Healthcheck": {"Test": ["NONE"]},  # whoever made it asks
