@@ -118,12 +118,12 @@ class Container:
         Raises:
             FaultError: the engine refused, or it does not end.
         """
-        await self.signal(number)
+        await self.send(number)
         if (ended := await self.ended(GONE_S)) is None:
             raise FaultError(self.name, f"has not ended within {GONE_S:g} s of {number.name}")
         return ended.exit_code
 
-    async def signal(self, number: signal.Signals) -> None:
+    async def send(self, number: signal.Signals) -> None:
         """Send its program a signal; one that has ended gets none.
 
         Raises:

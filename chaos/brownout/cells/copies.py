@@ -109,7 +109,7 @@ class Copies:
         """Send SIGTERM to an instance."""
         container = self._containers[service, instance]
         self._signalled_s[service, instance] = time.time()
-        await container.signal(signal.SIGTERM)
+        await container.send(signal.SIGTERM)
         return {"pid": container.pid}
 
     async def pause(self, service: str, instance: int) -> dict[str, Any]:
