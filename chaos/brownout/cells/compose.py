@@ -127,8 +127,12 @@ class ComposeServers:
         return {"address": own.address}
 
     async def canary(self, server: str, within_s: float) -> Canary:
-        """Talk to a server at its own address."""
-        return await exchange(f"{self._own(server).address}:{PORTS[server]}", server, "", within_s)
+        """Talk to a server at its own address, where nobody is while its container does not run."""
+        own = self._own(server)
+        await own.look()
+        if not own.runs:  # no host has the address then, which the kernel finds out after 3 s
+            return Canary(refused=True)
+        return await exchange(f"{own.address}:{PORTS[server]}", server, "", within_s)
 
     def _own(self, server: str) -> Container:
         if server not in self._private:
@@ -210,6 +214,7 @@ async def compose_cell(
         agent = world.server("consul")
         consul = await stack.enter_async_context(Consul(agent)) if agent else None
         if agent and "consul" in private:
+            stack.push_async_callback(_discover_anew, world.project["prometheus"])
             await aged(agent)
         changed = _changed(world.topology, running)
         processes = Copies(world.project, world.topology, world.log, cell, running, changed, consul)
@@ -227,6 +232,12 @@ async def compose_cell(
             Keys(consul, cell),
             proxies,
         )
+
+
+async def _discover_anew(prometheus: Container) -> None:
+    """Have Prometheus ask the agent anew: for 2 minutes it waits for an index above that of the one before."""
+    await prometheus.stop(signal.SIGTERM)
+    await prometheus.start()
 
 
 async def _network(

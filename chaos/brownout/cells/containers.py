@@ -25,7 +25,9 @@ LABEL = "com.docker.compose."
 ENGINE_S = 60
 """Longest that an answer of the engine may take; to stop a container is the slowest, with a second."""
 
-POLL_S = 0.05
+POLL_S = 0.2
+"""How often a container is looked at whose end is waited for; when it ended, the engine knows."""
+
 GONE_S = 10.0
 """How long a container may take to be gone after SIGKILL."""
 

@@ -21,7 +21,8 @@ from brownout.topology import Topology
 
 __all__ = ["Copies"]
 
-POLL_S = 0.05
+POLL_S = 0.2
+"""To ask the engine whether a container still runs takes 5 ms of a processor, for each of those that start."""
 
 
 class Copies:
