@@ -114,7 +114,7 @@ def test_a_mutant_in_a_container_is_a_broken_promise(tmp_path: Path) -> None:
 SCRIPTS = """
 from brownout.scripts import Story, hold, latency, paused, script, wait
 
-@script(steady="browse", clause="-", services=["gateway", "products"])
+@script(steady="browse", clause="-", services=["gateway", "users", "products"])
 def broken() -> Story:
     yield (hold(latency("gateway -> products", 2), hold(paused("products"), wait(60))),)
 """
