@@ -18,6 +18,13 @@ from urllib.request import Request, urlopen
 import docker
 import pytest
 
+from brownout.clock import steady_clock
+from brownout.history import Recorder
+from brownout.promises.contract import read_journeys
+from brownout.scenario import Calls
+from brownout.workload.driver import HttpDriver
+from brownout.workload.traffic import Traffic
+
 pytestmark = pytest.mark.docker
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +32,7 @@ BROWNOUT = str(Path(sys.executable).with_name("brownout"))
 PROJECT = "brownout"
 LABEL = "com.docker.compose."
 COMPOSE = shlex.split(os.environ.get("COMPOSE", "docker compose"))
+GATEWAY = "http://127.0.0.1:8000"
 READY_S = 120.0
 LEFT_S = 30.0
 MUTANT = {
@@ -48,6 +56,14 @@ def containers(engine: Any, **filters: str) -> dict[str, Any]:
     """The project's containers by their names."""
     listed = engine.containers.list(all=True, filters={"label": f"{LABEL}project={PROJECT}", **filters})
     return {each.name: each for each in listed}
+
+
+def address_of(engine: Any, service: str) -> str:
+    """The address of a service of the file on the project's network."""
+    labels = [f"{LABEL}project={PROJECT}", f"{LABEL}service={service}"]
+    (container,) = engine.containers.list(filters={"label": labels})
+    (network,) = container.attrs["NetworkSettings"]["Networks"].values()
+    return str(network["IPAddress"])
 
 
 def within(seconds: float, condition: Callable[[], bool]) -> bool:
@@ -83,6 +99,22 @@ def test_everything_is_up_and_confined(engine: Any) -> None:
         assert each.exec_run("id -u").output.strip() != b"0"
     published = [binding for each in there.values() for ports in each.ports.values() for binding in ports or ()]
     assert {binding["HostIp"] for binding in published} == {"127.0.0.1"}
+
+
+async def test_who_comes_buys_through_the_published_gateway(engine: Any) -> None:
+    async with HttpDriver() as driver:
+        traffic = Traffic(
+            read_journeys(ROOT / "scenarios" / "contract.toml"),
+            lambda name: GATEWAY if name == "gateway" else f"http://{address_of(engine, name)}:8000",
+            driver,
+            Recorder(steady_clock()),
+            deadline_header="",
+            seed=time.time_ns(),
+        )
+        await traffic.arrange("buy")  # registers at users itself
+        bought = await traffic.calls(Calls("first", "buy"))
+    wanted = ["GET /api/products", "POST /api/orders", "POST /api/payments"]
+    assert [(each.target, each.ok) for each in bought] == [(target, True) for target in wanted]
 
 
 def test_a_promise_of_each_way_of_being_tested_is_kept(tmp_path: Path, engine: Any) -> None:
@@ -146,8 +178,6 @@ def test_a_killed_runner_leaves_the_project_as_it_was(tmp_path: Path, engine: An
 
 def toxics(engine: Any) -> list[str]:
     """What is broken on the project's proxies."""
-    (toxiproxy,) = containers(engine, name="toxiproxy").values()
-    (network,) = toxiproxy.attrs["NetworkSettings"]["Networks"].values()
-    with urlopen(Request(f"http://{network['IPAddress']}:8474/proxies"), timeout=5) as answer:
+    with urlopen(Request(f"http://{address_of(engine, 'toxiproxy')}:8474/proxies"), timeout=5) as answer:
         proxies = json.load(answer)
     return [name for name, proxy in proxies.items() if proxy["toxics"] or not proxy["enabled"]]
