@@ -5,11 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 SEED ?= 1
+COMPOSE_UP ?= docker compose up --build --wait
 
-.PHONY: help install check test gate mutants soak kills up down doctor lock clean
+.PHONY: help install check test gate gate-compose test-compose mutants soak kills up down doctor lock clean
 
 help:
 	@echo 'make gate     break the shop behind Toxiproxy, all promises at once, and judge it (about 6 minutes; 10 more the first time)'
+	@echo 'make gate-compose  the same promises on the containers of docker-compose.yml, one scenario after another (about an hour)'
+	@echo 'make test-compose  the containers themselves: confined, sold from, broken by a mutant, left as they were (about 5 minutes)'
 	@echo 'make test     the tests, some of the mutants among them'
 	@echo 'make mutants  every broken shop against the promise that is about it: the score, written to docs/mutants.md (about 15 minutes)'
 	@echo 'make soak N=20  so many gates of the unbroken shop, one after another, and what they said (BUSY=--busy: on a busy machine)'
@@ -44,6 +47,14 @@ kills: install
 
 gate: install
 	@$(BIN)/brownout gate $(GATE)
+
+gate-compose: install
+	@0COMPOSE_UP)
+	@0BIN)/brownout gate --on compose --grafana 127.0.0.1:3000 0GATE)
+
+test-compose: install
+	@0COMPOSE_UP)
+	@0BIN)/pytest -m docker chaos/tests/test_compose_gate.py
 
 mutants: install
 	@PYTHONPATH=chaos/tests $(BIN)/python -m mutants --table docs/mutants.md

@@ -3,8 +3,9 @@
 import asyncio
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -28,11 +29,13 @@ from brownout.reports.live import print_standing, print_system
 from brownout.reports.outputs import hold_outputs
 from brownout.reports.terminal import Board, print_findings, print_verdicts
 from brownout.servers import survey
+from brownout.stack import hold_stack
 from brownout.stopping import StoppedByError, run_until_signalled, unless_stopped
 from brownout.suite import read_suite
 from brownout.topology import read_topology
 from brownout.undo import journals_folder
 from brownout.verdict import Ruling, overall
+from brownout.world import Hold, hold_world
 
 __all__ = ["main"]
 
@@ -78,6 +81,26 @@ MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write the
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write them here as JSON.")]
 HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write them here as a page with timelines and traces.")]
 
+
+class On(StrEnum):
+    """Where the cells of a gate are."""
+
+    LOCAL = "local"
+    COMPOSE = "compose"
+
+
+HOLDS: Mapping[On, Hold] = {On.LOCAL: hold_world, On.COMPOSE: hold_stack}
+
+Place = Annotated[
+    On,
+    typer.Option(
+        "--on", help="Processes of this machine, or the Compose project that is up: one scenario after another."
+    ),
+]
+GrafanaAddress = Annotated[
+    str, typer.Option("--grafana", help="host:port of a Grafana that is told what was broken when.")
+]
+
 CONTRACT = Path("scenarios/contract.toml")
 TOPOLOGY = Path("system/topology.toml")
 RUNS = Path("runs")
@@ -104,6 +127,8 @@ def gate(
     runs: RunsFolder = RUNS,
     only: Names = None,
     retry_inconclusive: Retries = 0,
+    on: Place = On.LOCAL,
+    grafana: GrafanaAddress = "",
     junit: JunitFile = None,
     markdown: MarkdownFile = None,
     json: JsonFile = None,
@@ -121,7 +146,17 @@ def gate(
         board = Board(console)
         with board.shown():
             verdicts, timing = _run(
-                lambda stop: run_gate(suite, system, journeys, archive, stop, board.say, retry_inconclusive)
+                lambda stop: run_gate(
+                    suite,
+                    system,
+                    journeys,
+                    archive,
+                    stop,
+                    board.say,
+                    retry_inconclusive,
+                    HOLDS[on],
+                    grafana,
+                )
             )
         page = outputs.tell(archive, suite, verdicts, timing)
     console.print()

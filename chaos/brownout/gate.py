@@ -10,9 +10,10 @@ from itertools import zip_longest
 
 from brownout.admission import Admission
 from brownout.archive import Archive
-from brownout.cells.local import World, local_cell
+from brownout.cells.grafana import Grafana
 from brownout.clock import steady_clock
 from brownout.engine import run
+from brownout.errors import CellError
 from brownout.journeys import Journey
 from brownout.judge import judged
 from brownout.promises.promise import Checked, Trial, trials
@@ -22,7 +23,7 @@ from brownout.timing import Timing
 from brownout.topology import Topology
 from brownout.verdict import Verdict
 from brownout.workload.driver import HttpDriver
-from brownout.world import Say, hold_world, watched
+from brownout.world import Hold, Say, World, hold_world, watched
 
 __all__ = ["run_gate"]
 
@@ -38,6 +39,8 @@ async def run_gate(
     stop: asyncio.Event,
     say: Say,
     retries: int = 0,
+    hold: Hold = hold_world,
+    grafana: str = "",
 ) -> tuple[tuple[Verdict, ...], Timing]:
     """Run what the archive's promises need, and judge their recordings; the verdicts are in the archive's order.
 
@@ -49,15 +52,17 @@ async def run_gate(
         stop: asks the run to stop.
         say: told each phase.
         retries: how many times more what is INCONCLUSIVE is run; the last verdict holds. A FAIL is never run again.
+        hold: what the cells are held in: processes of this machine, or the containers of `brownout.stack`.
+        grafana: ``host:port`` of a Grafana that is told when what was broken; empty: none is.
 
     Raises:
         BrownoutError: it could not be run to the end; everything that it started has been ended.
         Stopped: ``stop`` was set.
     """
     begun_s = time.monotonic()
-    gate = _Gate(trials(promises, topology, archive.promises), journeys, archive, say)
+    gate = _Gate(trials(promises, topology, archive.promises), journeys, archive, say, grafana)
     with _unhurried():
-        async with hold_world(topology, archive.log, say, stop) as world:
+        async with hold(topology, archive.log, say, stop) as world:
             verdicts = await watched(gate.everything(world, retries), world, stop)
     archive.add_verdicts(verdicts)
     return verdicts, Timing(gate.first_s - begun_s, gate.longest_s, time.monotonic() - begun_s)
@@ -80,11 +85,14 @@ def _unhurried() -> Iterator[None]:
 class _Gate:
     """The trials of one run."""
 
-    def __init__(self, tried: tuple[Trial, ...], journeys: Mapping[str, Journey], archive: Archive, say: Say) -> None:
+    def __init__(
+        self, tried: tuple[Trial, ...], journeys: Mapping[str, Journey], archive: Archive, say: Say, grafana: str
+    ) -> None:
         self._tried = _mixed(tried)
         self._journeys = journeys
         self._archive = archive
         self._say = say
+        self._grafana = grafana
         self._admission = Admission()
         self._judged, self._of = 0, len(tried)
         self.first_s = 0.0
@@ -109,9 +117,20 @@ class _Gate:
     async def _one(self, world: World, driver: HttpDriver, trial: Trial, attempt: int) -> tuple[Verdict, ...]:
         recording = await self._recording(world, driver, trial, attempt)
         verdicts = await asyncio.to_thread(_settle, self._archive, trial, recording, attempt)
+        await self._annotate(recording)
         self._say(trial.scenario.name, ", ".join(verdict.ruling for verdict in verdicts), 1.0)
         self._count(1)
         return verdicts
+
+    async def _annotate(self, recording: Recording) -> None:
+        """Tell Grafana; what it shows judges nothing, so one that is away is no reason to stop."""
+        if not self._grafana:
+            return
+        try:
+            async with Grafana(self._grafana) as grafana:
+                await grafana.annotate(recording)
+        except CellError as error:
+            self._say("grafana", str(error), None)
 
     def _count(self, more: int) -> None:
         self._judged += more
@@ -128,8 +147,7 @@ class _Gate:
             async with self._admission.starting():
                 tell("starting its cell")
                 cell = await stack.enter_async_context(
-                    local_cell(
-                        world,
+                    world.cell(
                         cell_name,
                         scenario.services,
                         instances=scenario.instances,

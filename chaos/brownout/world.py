@@ -3,21 +3,22 @@
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from brownout.cell import Cell
 from brownout.cells.kafka import ListenerPool
-from brownout.cells.local import World
+from brownout.cells.local import World as LocalWorld
 from brownout.cells.starter import starter
 from brownout.errors import BrownoutError, ProcessError
 from brownout.servers import provide, running
 from brownout.stopping import Stopped, unless_stopped
 from brownout.topology import Topology
-from brownout.undo import Supervisor
+from brownout.undo import Starter, Supervisor
 
-__all__ = ["Say", "hold_world", "watched"]
+__all__ = ["Hold", "Say", "World", "hold_world", "watched"]
 
 T = TypeVar("T")
 
@@ -25,10 +26,45 @@ Say = Callable[[str, str, float | None], None]
 """Told what a subject is doing, and the fraction done where it is known."""
 
 
+class World(Protocol):
+    """What all cells of a run share."""
+
+    @property
+    def topology(self) -> Topology:
+        """The system's table."""
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Undoes what a runner leaves behind."""
+
+    @property
+    def starter(self) -> Starter:
+        """With it, the services are lost."""
+
+    def cell(
+        self,
+        name: str,
+        services: tuple[str, ...],
+        *,
+        instances: Mapping[str, int] | None = None,
+        environment: Mapping[str, Mapping[str, str]] | None = None,
+        private: tuple[str, ...] = (),
+    ) -> AbstractAsyncContextManager[Cell]:
+        """Hold a cell open; it is ready when every instance is.
+
+        Raises:
+            BrownoutError: a part of it could not be started.
+        """
+
+
+Hold = Callable[[Topology, Callable[[str], Path], Say, asyncio.Event], AbstractAsyncContextManager[World]]
+"""Holds a world open: `hold_world`, or `brownout.stack.hold_stack`."""
+
+
 @contextlib.asynccontextmanager
 async def hold_world(
     topology: Topology, log: Callable[[str], Path], say: Say, stop: asyncio.Event
-) -> AsyncIterator[World]:
+) -> AsyncIterator[LocalWorld]:
     """Hold the real servers open, behind a watchdog that is started first.
 
     Args:
@@ -46,7 +82,7 @@ async def hold_world(
 
 
 @contextlib.asynccontextmanager
-async def _world(topology: Topology, log: Callable[[str], Path], say: Say) -> AsyncIterator[World]:
+async def _world(topology: Topology, log: Callable[[str], Path], say: Say) -> AsyncIterator[LocalWorld]:
     programs = await provide(say, topology.servers())
     scratch = Path(tempfile.mkdtemp(prefix="brownout-"))
     async with Supervisor(scratch) as supervisor:
@@ -57,7 +93,7 @@ async def _world(topology: Topology, log: Callable[[str], Path], say: Say) -> As
         ):
             say("servers", "ready", 1.0)
             listeners = ListenerPool(servers.kafka.listeners if servers.kafka else ())
-            yield World(topology, servers, programs, supervisor, services, listeners, log)
+            yield LocalWorld(topology, servers, programs, supervisor, services, listeners, log)
 
 
 async def watched(work: Awaitable[T], world: World, stop: asyncio.Event) -> T:

@@ -29,6 +29,9 @@ UPSTREAM = {"postgres": "postgres:5432", "consul": "consul:8500"}
 RECIPES = {each.RECIPE.name: each.RECIPE for each in (consul, jaeger, kafka, postgres, prometheus, toxiproxy)}
 WORD = re.compile(r"{([\w-]+)}")
 GRACE_S = 30  # clause 6.6
+LIMITS = ("mem_limit", "cpus", "pids_limit")
+CONFINED = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+FOR_EYES = ("grafana", "prometheus", "jaeger")
 
 
 @dataclass
@@ -161,12 +164,24 @@ def _wrong_container(name: str, container: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: the gate runs with {version}, not {tag}"
     if not container.get("healthcheck", {}).get("test"):
         yield f"{name}: nobody asks for its health"
-    for published in container.get("ports", []):
-        if not published.startswith("127.0.0.1:"):
-            yield f"{name}: {published} is published to everyone"
+    yield from _unbounded(name, container)
     for mounted in container.get("volumes", []):
         if not (ROOT / mounted.partition(":")[0]).exists():
             yield f"{name}: {mounted} is not there"
+
+
+def _unbounded(name: str, container: dict[str, Any]) -> Iterator[str]:
+    """What it may take, what a program of ours may not do, and who reaches it."""
+    if missing := [key for key in LIMITS if key not in container]:
+        yield f"{name}: no {', '.join(missing)}"
+    ours = container["image"].startswith("brownout-")
+    if ours and any(container.get(key) != value for key, value in CONFINED.items()):
+        yield f"{name}: it is not confined"
+    for published in container.get("ports", []):
+        if not published.startswith("127.0.0.1:"):
+            yield f"{name}: {published} is published to everyone"
+        if name not in {TOPOLOGY.entry, *FOR_EYES}:
+            yield f"{name}: {published} is published, and no user looks there"
 
 
 def _wrong_proxies(topology: Topology, stack: Stack) -> Iterator[str]:
@@ -240,7 +255,16 @@ TAMPERED: dict[str, tuple[Callable[[Stack], object], str]] = {
     "two at one port": (_set_proxy("compose.orders.users.http.0", "listen", "0.0.0.0:20000"), "2 proxies listen"),
     "switched off": (_set_proxy("compose.orders.users.http.0", "enabled", False), "it is switched off"),  # noqa: FBT003 - a value
     "a proxy too many": (lambda it: it.proxies.append({**it.proxies[0], "name": "x"}), "x: a proxy of no edge"),
-    "published to everyone": (lambda it: it.containers["consul"].update(ports=["8500:8500"]), "published to everyone"),
+    "published to everyone": (lambda it: it.containers["grafana"].update(ports=["3000:3000"]), "published to everyone"),
+    "published to no user": (
+        lambda it: it.containers["consul"].update(ports=["127.0.0.1:8500:8500"]),
+        "no user looks there",
+    ),
+    "no limit": (lambda it: it.containers["kafka"].pop("mem_limit"), "kafka: no mem_limit"),
+    "a file system to write to": (
+        lambda it: it.containers["users"].update(read_only=False),
+        "users: it is not confined",
+    ),
     "not pinned": (lambda it: it.containers["grafana"].update(image="grafana/grafana:latest"), "is not pinned"),
     "no tag": (lambda it: it.containers["grafana"].update(image="grafana/grafana"), "is not pinned"),
     "a registry": (lambda it: it.containers["grafana"].update(image="r.example/grafana:12.2.0"), "names a registry"),

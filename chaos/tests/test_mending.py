@@ -214,3 +214,22 @@ def test_a_folder_that_cannot_be_written_is_told_with_the_remedy(tmp_path: Path)
     (tmp_path / "journals").write_text("a file")
     with pytest.raises(FileError, match="set BROWNOUT_STATE to a folder that can be written"):
         Journal.begin(tmp_path / "journals")
+
+
+def test_a_container_of_an_engine_that_does_not_answer_is_left_and_told(tmp_path: Path) -> None:
+    engine = str(tmp_path / "docker.sock")
+    faults = [Undo(how, server=engine, container="users") for how in ("start", "remove")]
+    removal, start = mend(journal_of(tmp_path, *faults), within_s=0.0).left
+    assert removal.startswith(f"container users: Docker at {engine}: ")
+    assert start.startswith(f"stop of container users: Docker at {engine}: ")
+
+
+def test_after_a_restart_of_the_machine_a_stopped_container_is_not_started_and_a_made_one_still_there(
+    tmp_path: Path,
+) -> None:
+    engine = str(tmp_path / "docker.sock")
+    path = journal_of(tmp_path, *(Undo(how, server=engine, container="users") for how in ("start", "remove")))
+    path.write_text(path.read_text().replace('"boot": "', '"boot": "before-'))
+    mended = mend(path, within_s=0.0)
+    assert mended.done == ("stop of container users: gone, the machine was started again",)
+    assert len(mended.left) == 1

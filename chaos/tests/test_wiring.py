@@ -39,9 +39,9 @@ def wiring() -> Wiring:
         TOPOLOGY,
         "c-1",
         ("orders", "users", "mail-relay"),
-        lambda: f"127.0.0.1:{next(ports)}",
+        lambda _: f"127.0.0.1:{next(ports)}",
         SERVERS,
-        lambda: Listener("127.0.0.1:4", "127.0.0.1:5"),
+        lambda _: Listener("127.0.0.1:4", "127.0.0.1:5"),
         instances={"users": 2},
         environment={"users": {"RATE": "5"}},
     )

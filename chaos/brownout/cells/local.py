@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from brownout.cells.edges import EdgeNetwork
 from brownout.cells.kafka import ListenerPool, Topics
 from brownout.cells.own import OwnServers, own_servers, scraped
 from brownout.cells.pauses import Pauses
+from brownout.cells.ready import READY_S, answers
 from brownout.cells.starter import inherited
 from brownout.cells.stores import LocalStores, own_databases
 from brownout.cells.telemetry import ServerTelemetry
@@ -31,10 +32,6 @@ from brownout.topology import HARNESS, Edge, Topology
 from brownout.undo import Process, Starter, Supervisor
 
 __all__ = ["LocalCell", "World", "local_cell"]
-
-READY_S = 90.0
-"""How long a service may take to answer and to be registered: many start at once on a small machine."""
-
 
 NICE = 5
 """How far a service gives way to the harness and to the servers that all cells share: a third of their weight. There
@@ -62,6 +59,18 @@ class World(msgspec.Struct, frozen=True):
     starter: Starter
     listeners: ListenerPool
     log: Callable[[str], Path]
+
+    def cell(
+        self,
+        name: str,
+        services: tuple[str, ...],
+        *,
+        instances: Mapping[str, int] | None = None,
+        environment: Mapping[str, Mapping[str, str]] | None = None,
+        private: tuple[str, ...] = (),
+    ) -> AbstractAsyncContextManager["LocalCell"]:
+        """Hold a cell open; see `local_cell`."""
+        return local_cell(self, name, services, instances=instances, environment=environment, private=private)
 
 
 class LocalProcesses:
@@ -163,7 +172,7 @@ class LocalProcesses:
 
     async def _ready(self, wired: Instance, process: Process) -> None:
         async with aiohttp.ClientSession(trust_env=False) as session:
-            while not await _answers(session, f"http://{wired.listen}{wired.health}"):
+            while not await answers(session, f"http://{wired.listen}{wired.health}"):
                 if process.returncode is not None:
                     raise self._not_ready(wired, f"ended with exit code {process.returncode} while starting")
                 await asyncio.sleep(0.05)
@@ -246,7 +255,7 @@ async def local_cell(
         own = await stack.enter_async_context(own_servers(name, private, world.programs, world.supervisor, world.log))
         servers = msgspec.structs.replace(world.servers, **own.addresses())
 
-        def listener() -> Listener:
+        def listener(_name: str) -> Listener:
             taken = world.listeners.take()
             stack.callback(world.listeners.give_back, taken)
             return taken
@@ -255,7 +264,7 @@ async def local_cell(
             world.topology,
             name,
             services,
-            lambda: f"127.0.0.1:{free_port()}",
+            lambda _name: f"127.0.0.1:{free_port()}",
             _named(postgres=servers.postgres, consul=servers.consul, otlp=servers.otlp),
             listener,
             instances=instances,
@@ -291,11 +300,3 @@ async def local_cell(
 def _named(**addresses: str | None) -> dict[str, str]:
     """The addresses of the servers that there are."""
     return {name: address for name, address in addresses.items() if address}
-
-
-async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as response:
-            return response.ok
-    except (aiohttp.ClientError, TimeoutError):
-        return False

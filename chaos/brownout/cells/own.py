@@ -15,7 +15,7 @@ from brownout.servers import OwnServer, Program
 from brownout.servers.stage import Stage
 from brownout.undo import Supervisor
 
-__all__ = ["OwnServers", "own_servers", "scraped"]
+__all__ = ["OwnServers", "aged", "own_servers", "scraped"]
 
 AGE = 100
 """Writes that an agent has seen before its cell begins: a new one begins at an index of 15, so that one that takes its
@@ -99,13 +99,18 @@ async def own_servers(
     try:
         await asyncio.gather(*(server.start() for server in servers.values()))
         if "consul" in servers:
-            await _aged(servers["consul"].address)
+            await aged(servers["consul"].address)
         yield OwnServers(cell, servers)
     finally:
         await asyncio.gather(*(server.stop() for server in servers.values()), return_exceptions=True)
 
 
-async def _aged(consul: str) -> None:
+async def aged(consul: str) -> None:
+    """Have an agent count on to where one in use is; see `AGE`.
+
+    Raises:
+        CellError: it did not answer.
+    """
     async with Consul(consul) as agent:
         await asyncio.gather(*(agent.put("brownout/age", str(number)) for number in range(AGE)))
 

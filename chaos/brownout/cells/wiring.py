@@ -61,9 +61,9 @@ def wire(
     topology: Topology,
     cell: str,
     services: tuple[str, ...],
-    free_address: Callable[[], str],
+    address: Callable[[str], str],
     servers: Mapping[str, str],
-    listener: Callable[[], Listener],
+    listener: Callable[[str], Listener],
     *,
     instances: Mapping[str, int] | None = None,
     environment: Mapping[str, Mapping[str, str]] | None = None,
@@ -74,15 +74,16 @@ def wire(
         topology: the system's table.
         cell: the cell's name.
         services: those that run; all that they call are among them.
-        free_address: gives a free ``host:port`` at each call.
+        address: gives a ``host:port`` to what is named: ``users-0`` or ``users-0:grpc`` for an instance's own, and
+            ``orders.users.http.0`` for a proxy.
         servers: addresses of the servers that there are, by name; ``otlp`` takes spans.
-        listener: takes one of the Kafka broker's, for an edge to it.
+        listener: takes one of the Kafka broker's, for the proxy of that name.
         instances: how many of a service, where it differs from the topology.
         environment: settings of services, over those of the topology.
     """
     counts = {name: (instances or {}).get(name, topology.services[name].instances) for name in services}
     listens = {
-        f"{name}:{port}" if port else name: [free_address() for _ in range(count)]
+        _port_of(name, port): [address(_port_of(f"{name}-{number}", port)) for number in range(count)]
         for name, count in counts.items()
         for port in ("", *topology.services[name].ports)
     }
@@ -92,14 +93,14 @@ def wire(
     proxies = tuple(
         Proxy(
             edge,
-            f"{cell}.{edge.caller}.{edge.service}.{_protocol(edge)}.{number}",
+            f"{cell}.{_proxy_name(edge, number)}",
             listen,
             upstream,
             _protocol(edge),
             topology.services[edge.service].health if _protocol(edge) == "http" else "",
         )
         for edge in edges
-        for number, (listen, upstream) in enumerate(_routes(edge, listens, free_address, servers, listener))
+        for number, (listen, upstream) in enumerate(_routes(edge, listens, address, servers, listener))
     )
     running = tuple(
         _instance(topology, cell, name, number, listens, proxies, servers, (environment or {}).get(name, {}))
@@ -115,6 +116,15 @@ def database_of(cell: str, service: str) -> str:
     return f"{cell}_{service}"
 
 
+def _port_of(name: str, port: str) -> str:
+    return f"{name}:{port}" if port else name
+
+
+def _proxy_name(edge: Edge, number: int) -> str:
+    """A proxy's name in its cell."""
+    return f"{edge.caller}.{edge.service}.{_protocol(edge)}.{number}"
+
+
 def _protocol(edge: Edge) -> str:
     if edge.callee in EDGE_SERVERS:
         return edge.callee
@@ -124,16 +134,16 @@ def _protocol(edge: Edge) -> str:
 def _routes(
     edge: Edge,
     listens: Mapping[str, list[str]],
-    free_address: Callable[[], str],
+    address: Callable[[str], str],
     servers: Mapping[str, str],
-    listener: Callable[[], Listener],
+    listener: Callable[[str], Listener],
 ) -> list[tuple[str, str]]:
     """Where each proxy of an edge listens, and what is behind it."""
     if edge.callee == "kafka":
-        taken = listener()  # clients follow what the broker advertises: the proxy has to be there
+        taken = listener(_proxy_name(edge, 0))  # clients follow what the broker advertises: the proxy has to be there
         return [(taken.advertised, taken.upstream)]
     upstreams = [servers[edge.callee]] if edge.callee in EDGE_SERVERS else listens[edge.callee]
-    return [(free_address(), upstream) for upstream in upstreams]
+    return [(address(_proxy_name(edge, number)), upstream) for number, upstream in enumerate(upstreams)]
 
 
 def _instance(

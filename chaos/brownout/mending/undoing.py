@@ -13,6 +13,9 @@ __all__ = ["Undo", "gone_with_boot", "undo"]
 ANSWER_S = 1.0
 """How long Toxiproxy may take over one answer before it is asked again; the usual one takes 2 ms."""
 
+ENGINE_S = 10.0
+"""How long Docker may take to start or to remove a container; the usual one takes half a second."""
+
 NOT_FOUND = 404
 REFUSED = 400
 
@@ -21,11 +24,12 @@ class Undo(NamedTuple):
     """What undoes a fault, whoever did it and whoever owns what it was done to.
 
     Attributes:
-        how: ``resume`` a process, ``take-off`` a toxic, or ``switch-on`` a proxy.
+        how: ``resume`` a process, ``take-off`` a toxic, ``switch-on`` a proxy, ``start`` a container or ``remove`` it.
         process: with its end the fault has ended as well: the paused one, or the Toxiproxy; None: not known.
-        server: ``host:port`` of Toxiproxy's API.
+        server: ``host:port`` of Toxiproxy's API, or the path of the Docker engine's socket.
         proxy: its name.
         toxic: its name.
+        container: its name.
     """
 
     how: str
@@ -33,6 +37,7 @@ class Undo(NamedTuple):
     server: str = ""
     proxy: str = ""
     toxic: str = ""
+    container: str = ""
 
     @classmethod
     def read(cls, fields: dict[str, Any]) -> "Undo":
@@ -46,6 +51,10 @@ class Undo(NamedTuple):
                 return f"pause of process {self.process.pid if self.process else '?'}"
             case "take-off":
                 return f"{self.toxic} on {self.proxy}"
+            case "start":
+                return f"stop of container {self.container}"
+            case "remove":
+                return f"container {self.container}"
         return f"outage of {self.proxy}"
 
 
@@ -58,17 +67,22 @@ def undo(fault: Undo) -> str:
     if fault.process and not fault.process.alive:
         return f"gone with process {fault.process.pid}"
     try:
+        if fault.container:
+            return _mend_container(fault)
         return _resume(fault) if fault.how == "resume" else _mend_proxy(fault)
-    except ConnectionRefusedError:
-        return f"gone with Toxiproxy, nobody listens at {fault.server}"
     except (OSError, ValueError, KeyError, TypeError) as error:  # refused, or an answer that Toxiproxy would not give
-        where = f"Toxiproxy at {fault.server}" if fault.server else "its signal"
+        if isinstance(error, ConnectionRefusedError) and fault.proxy:
+            return f"gone with Toxiproxy, nobody listens at {fault.server}"
+        whose = "Docker" if fault.container else "Toxiproxy"
+        where = f"{whose} at {fault.server}" if fault.server else "its signal"
         raise FaultError(str(fault), f"{where}: {error}") from None
 
 
 def gone_with_boot(fault: Undo) -> bool:
     """Whether a restart of this machine ended a fault: all but those in a Toxiproxy on another one."""
-    return fault.process is not None or fault.server.startswith(("127.", "localhost:", "[::1]:"))
+    return (
+        fault.how == "start" or fault.process is not None or fault.server.startswith(("127.", "localhost:", "[::1]:"))
+    )
 
 
 def _resume(fault: Undo) -> str:
@@ -77,6 +91,20 @@ def _resume(fault: Undo) -> str:
     if fault.process.alive and state_of(fault.process.pid) == "T":
         raise FaultError(str(fault), "it is still paused")
     return "resumed"
+
+
+def _mend_container(fault: Undo) -> str:
+    path = f"/containers/{fault.container}"
+    if fault.how == "remove":
+        _ask(fault.server, "DELETE", f"{path}?force=true&v=true")
+    else:
+        _ask(fault.server, "POST", f"{path}/start")
+    found = _ask(fault.server, "GET", f"{path}/json")
+    if fault.how == "remove" and found is not None:
+        raise FaultError(str(fault), "it is still there")
+    if found is not None and not found["State"]["Running"]:
+        raise FaultError(str(fault), "it does not run")
+    return "removed" if fault.how == "remove" else "started" if found else "gone with its container"
 
 
 def _mend_proxy(fault: Undo) -> str:
@@ -96,16 +124,18 @@ def _mend_proxy(fault: Undo) -> str:
 
 
 def _ask(server: str, method: str, path: str, body: object = None) -> Any:
-    """Toxiproxy's answer; None where there is none of that name. http.client alone would double the watchdog's start.
+    """The answer of Toxiproxy or Docker; None where there is none of that name.
+
+    http.client alone would double the watchdog's start.
 
     Raises:
         OSError: there was no answer, or it was a refusal.
-        ValueError: it was none of Toxiproxy's.
+        ValueError: it was none of theirs.
     """
     content = json.dumps(body).encode() if body else b""
-    head = f"{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {len(content)}\r\n\r\n"
-    host, _, port = server.rpartition(":")
-    with socket.create_connection((host.strip("[]"), int(port)), ANSWER_S) as connection:
+    host = "docker" if server.startswith("/") else server
+    head = f"{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {len(content)}\r\n\r\n"
+    with _connected(server) as connection:
         connection.sendall(head.encode() + content)
         said = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     head_said, _, body_said = said.partition(b"\r\n\r\n")
@@ -115,3 +145,13 @@ def _ask(server: str, method: str, path: str, body: object = None) -> Any:
     if not status or status >= REFUSED:
         raise OSError(f"status {status}, {body_said[:100].decode(errors='replace').strip()}")
     return json.loads(body_said) if body_said else {}
+
+
+def _connected(server: str) -> socket.socket:
+    if server.startswith("/"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(ENGINE_S)
+        connection.connect(server)
+        return connection
+    host, _, port = server.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), ANSWER_S)
