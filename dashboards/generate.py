@@ -7,9 +7,9 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from gate_history import gate_history
-from load_run import load_run
 from overview import overview
 from resilience import resilience
+from under_load import load_run
 
 __all__ = ["FOLDER"]
 
@@ -22,7 +22,7 @@ def main() -> None:
     for made in (overview(), resilience(), load_run(), gate_history()):
         board = made.build()
         text = json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True)
-        (folder / f"{board.uid.removeprefix('brownout-')}.json").write_text(text + "\n")
+        (folder / f"{str(board.uid).removeprefix('brownout-')}.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
+from typing import TypeVar
 
 from grafana_foundation_sdk.builders import (
     common,
@@ -23,15 +24,17 @@ from grafana_foundation_sdk.models.common import (
 )
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
+    DashboardLink,
     DashboardLinkType,
-    Panel,
     ValueMap,
+    ValueMapping,
     ValueMappingResult,
     VariableModel,
     VariableOption,
     VariableRefresh,
     VariableSort,
 )
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 __all__ = [
     "CELL",
@@ -65,7 +68,8 @@ WIDTH = 24
 HEIGHT = 8
 CHOSEN = 'cell=~"$cell", service=~"$service"'
 
-PanelBuilder = Builder[Panel]
+PanelBuilder = timeseries.Panel | heatmap.Panel | statetimeline.Panel | statushistory.Panel
+AnyPanel = TypeVar("AnyPanel", timeseries.Panel, heatmap.Panel, statetimeline.Panel, statushistory.Panel)
 Panels = tuple[PanelBuilder, ...]
 """Those of one row."""
 
@@ -132,7 +136,7 @@ def levels(title: str, unit: str, *queries: prometheus.Dataquery, description: s
 def heat(title: str, buckets: prometheus.Dataquery, description: str = "") -> heatmap.Panel:
     """Return how many observations fell into each bucket of a histogram, over time."""
     axis = heatmap.YAxisConfig().unit("s")
-    return _filled(heatmap.Panel().y_axis(axis), title, (buckets.format("heatmap"),), description)
+    return _filled(heatmap.Panel().y_axis(axis), title, (buckets.format(PromQueryFormat.HEATMAP),), description)
 
 
 def states(
@@ -151,9 +155,11 @@ def states(
         description: what else to know.
         now_and_then: whether a state is that of a moment, and not held until the next.
     """
-    panel = statushistory.Panel() if now_and_then else statetimeline.Panel()
     results = {str(n): ValueMappingResult(text=text, color=color, index=n) for n, (text, color) in enumerate(names)}
-    return _filled(panel.legend(_legend()).mappings([ValueMap(options=results)]), title, queries, description)
+    mapped: list[ValueMapping] = [ValueMap(options=results)]
+    if now_and_then:
+        return _filled(statushistory.Panel().legend(_legend()).mappings(mapped), title, queries, description)
+    return _filled(statetimeline.Panel().legend(_legend()).mappings(mapped), title, queries, description)
 
 
 def variable(name: str, label: str, values: str, *, several: bool = True) -> dashboard.QueryVariable:
@@ -225,7 +231,7 @@ def board(
     return made
 
 
-def _filled(panel: PanelBuilder, title: str, queries: Sequence[prometheus.Dataquery], description: str) -> PanelBuilder:
+def _filled(panel: AnyPanel, title: str, queries: Sequence[prometheus.Dataquery], description: str) -> AnyPanel:
     panel = panel.title(title).datasource(PROMETHEUS)
     for letter, each in zip(ascii_uppercase, queries, strict=False):
         panel = panel.with_target(each.ref_id(letter).datasource(PROMETHEUS))
@@ -245,11 +251,11 @@ def _faults() -> dashboard.AnnotationQuery:
         .datasource(GRAFANA)
         .enable(enable=True)
         .icon_color("red")
-        .target(kept)
+        .target(kept)  # type: ignore[arg-type]  # the library's own words: no query of a data source yet
     )
 
 
-def _links() -> list[dashboard.DashboardLink]:
+def _links() -> list[Builder[DashboardLink]]:
     others = dashboard.DashboardLink("brownout").type(DashboardLinkType.DASHBOARDS).tags(["brownout"])
     jaeger = dashboard.DashboardLink("Traces in Jaeger").type(DashboardLinkType.LINK).url("http://127.0.0.1:16686")
     return [others.as_dropdown(as_dropdown=True).keep_time(keep_time=True), jaeger.target_blank(target_blank=True)]

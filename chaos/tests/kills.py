@@ -105,7 +105,7 @@ class Outcome(NamedTuple):
 
 def planned(count: int, seed: int) -> list[Kill]:
     """So many kills; every way and fault takes its turn, the moments are drawn."""
-    moments = random.Random(seed)  # noqa: S311  a seed, no secret
+    moments = random.Random(seed)
     plan = []
     for number in range(count):
         in_force = number % 2 == 1

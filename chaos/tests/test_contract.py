@@ -120,7 +120,7 @@ def test_a_table_in_the_contract_makes_a_journey_of_requests(tmp_path: Path) -> 
     path = tmp_path / "contract.toml"
     path.write_text(BREAKER + '[journeys]\norder = [{ service = "orders", method = "GET", path = "/x" }]\n')
     journeys = read_journeys(path)
-    assert list(journeys["order"].act(None, Random(0))) == [Request("orders", "GET", "/x")]  # noqa: S311 - unused
+    assert list(journeys["order"].act(None, Random(0))) == [Request("orders", "GET", "/x")]
     assert read_contract(path, TOPOLOGY, journeys).promises[0].journey == "order"
 
 
@@ -299,7 +299,7 @@ def played(name: str, *bodies: Any) -> list[Request]:
     """The requests of one of the repository's journeys, with these answers to what it arranges."""
     journey = read_journeys(CONTRACT)[name]
     assert journey.arrange is not None
-    steps = journey.arrange(Random(7))  # noqa: S311 - reproducible
+    steps = journey.arrange(Random(7))
     sent = [next(steps)]
     known = None
     for body in bodies:
@@ -307,7 +307,7 @@ def played(name: str, *bodies: Any) -> list[Request]:
             sent.append(steps.send(Response(201, body)))
         except StopIteration as done:
             known = done.value
-    act = journey.act(known, Random(7))  # noqa: S311 - reproducible
+    act = journey.act(known, Random(7))
     sent.append(next(act))
     with pytest.raises(StopIteration):
         act.send(Response(200))
@@ -333,7 +333,7 @@ def test_ones_own_data_is_read_with_the_token_of_a_login() -> None:
 
 
 def test_who_administers_is_the_first_admin_of_the_topology() -> None:
-    login = next(read_journeys(CONTRACT)["administer"].act(("u1", "t1", "u2"), Random(7)))  # noqa: S311 - unused
+    login = next(read_journeys(CONTRACT)["administer"].act(("u1", "t1", "u2"), Random(7)))
     users = read_topology(ROOT / "system" / "topology.toml").services["users"]
     assert login.json == {"email": users.env["ADMIN_EMAIL"], "password": users.env["ADMIN_PASSWORD"]}
 

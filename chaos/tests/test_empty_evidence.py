@@ -162,7 +162,7 @@ def test_a_history_of_a_broken_promise_that_breaks_off_rules_nothing(name: str) 
 @every_kind
 def test_a_history_with_a_gap_anywhere_rules_nothing(name: str) -> None:
     promise, whole = kept(name)
-    events, chance = whole.history.events, random.Random(name)  # noqa: S311 - no secret
+    events, chance = whole.history.events, random.Random(name)
     for start in range(len(events) - 1):
         end = chance.randint(start + 1, len(events) - 1)
         verdict = judged(promise, having(whole, events[:start] + events[end:]))

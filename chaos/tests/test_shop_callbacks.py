@@ -13,7 +13,7 @@ SIGNED_AT_S = 1_700_000_000
 
 
 def test_the_old_callback_was_signed_with_the_secret_of_payments_and_the_provider() -> None:
-    (sent,) = read_journeys(ROOT / "scenarios/contract.toml")["knock-with-an-old-callback"].act(None, Random(7))  # noqa: S311 - unused
+    (sent,) = read_journeys(ROOT / "scenarios/contract.toml")["knock-with-an-old-callback"].act(None, Random(7))
     topology = read_topology(ROOT / "system/topology.toml")
     secret = topology.services["payments"].env["CALLBACK_SECRET"]
     assert secret == topology.services["provider"].env["CALLBACK_SECRET"]

@@ -259,7 +259,7 @@ async def test_whatever_happens_at_once_no_piece_is_lost_or_made(
     skus = ("mug-1", "mug-2", "lamp-1", "fuse-1")
     for sku in skus:
         await leave(database, sku, 30)
-    chance = random.Random(5)  # noqa: S311 - not for secrets
+    chance = random.Random(5)
 
     async def live(store: ProductStore) -> None:
         items = [Item(sku, chance.randint(1, 3)) for sku in sorted(chance.sample(skus, 2))]

@@ -33,13 +33,13 @@ def test_round_robin_goes_on_when_an_instance_is_gone() -> None:
 
 
 def test_random_choice_reaches_every_instance() -> None:
-    balancer = RandomChoice(random.Random(1))  # noqa: S311 - a fixed seed
+    balancer = RandomChoice(random.Random(1))
     assert {balancer.choose("abc") for _ in range(50)} == set("abc")
 
 
 @given(seed=st.integers(), instances=st.integers(2, 10))
 def test_random_choice_takes_each_about_as_often(seed: int, instances: int) -> None:
-    balancer, calls = RandomChoice(random.Random(seed)), 200 * instances  # noqa: S311 - a seed of the test's
+    balancer, calls = RandomChoice(random.Random(seed)), 200 * instances
     shares = Counter(balancer.choose(range(instances)) for _ in range(calls))
     # Seven standard deviations of a share of 200 from what is expected.
     assert all(abs(shares[instance] - 200) < 7 * 200**0.5 for instance in range(instances))
