@@ -100,8 +100,19 @@ def test_all_panels_of_a_timeline_are_on_one_axis(opened: Callable[..., Page], w
         "[...document.querySelector('.timeline').querySelectorAll('.plot, .lane, .axis')]"
         ".map((one) => one.getBoundingClientRect()).map(({left, right}) => `${left} ${right}`)"
     )
-    assert len(edges) == 5  # phases, load, latency, errors and the axis
+    assert len(edges) == 6  # the first offender, phases, load, latency, errors and the axis
     assert len(set(edges)) == 1
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_label_of_an_axis_covers_a_dot_or_is_cut(opened: Callable[..., Page], width: str) -> None:
+    page = opened(width)
+    page.get_by_role("button", name="open all").click()
+    beside = "(y) => y.getBoundingClientRect().right <= y.parentElement.getBoundingClientRect().left"
+    within = "(x) => x.getBoundingClientRect().right <= x.parentElement.getBoundingClientRect().right + 1"
+    assert page.evaluate(f"[...document.querySelectorAll('.y')].every({beside})")
+    assert page.evaluate(f"[...document.querySelectorAll('.x')].every({within})")
+    assert page.locator(".y").count() > page.locator(".x").count() / 2 > 1
 
 
 def test_the_colours_follow_the_readers_scheme(opened: Callable[..., Page]) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from brownout.archive import Archive, open_run
 from brownout.cli import main
+from brownout.history import History
 from brownout.judge import settled
+from brownout.recording import Recording
 from brownout.reports.html import html
 from brownout.reports.outputs import PAGE
 from brownout.reports.report import Found, Report, report_of, versions
@@ -123,18 +125,53 @@ def test_the_trace_of_the_first_offender_is_a_waterfall_with_its_links(broken: A
     assert f"@{file['download']} " in page.text
 
 
-def test_where_nothing_failed_there_is_no_waterfall() -> None:
-    assert shown(open_run(RECORDED)).of_class("waterfall") == []
+def test_where_nothing_failed_there_is_no_waterfall_no_offender_and_nothing_to_run_again() -> None:
+    page = shown(open_run(RECORDED))
+    assert page.of_class("waterfall") == page.of_class("offender") == page.of_class("first") == []
+    assert "first offender" not in page.text
+    assert "run again what was not kept" not in page.text
+
+
+def test_the_first_offender_is_told_at_the_top_and_has_its_place_on_the_axis(broken: Archive) -> None:
+    (failed,) = [found for found in judged(broken).promises if found.ruling is Ruling.FAIL]
+    page = shown(broken)
+    top = page.text.split("Scenarios")[0]
+    assert failed.evidence[0] in top
+    (bar,) = [own for own in page.of_class("bar") if own["title"].startswith(f"{failed.promise}, ")]
+    assert bar["title"].endswith(failed.evidence[0])
+    begun_s = float(re.findall(r"begun ([\d.]+) s", failed.evidence[0])[0])
+    assert f"{failed.promise}, {begun_s:.2f} to " in bar["title"]
+    assert len(page.of_class("offender")) == 2  # its dot, and what the dot means
+
+
+def test_a_timeline_begins_at_a_time_that_logs_have_and_names_them(run: Path) -> None:
+    archive = open_run(run)
+    log = archive.log("rate-limit-users.users-0")
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("INFO started")
+    text = shown(archive).text
+    assert re.search(r"s on one axis, from 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC on", text)
+    assert text.count(str(log.with_name("rate-limit-users.*.log"))) == 1
+
+
+def test_a_recording_without_an_event_a_span_or_a_series_is_a_page_all_the_same(run: Path) -> None:
+    archive = open_run(run)
+    history = archive.recording_folder("rate-limit-users") / "history.jsonl"
+    history.write_bytes(b"")
+    archive.add_telemetry(Recording("rate-limit-users", "cell", History(), None, None))
+    page = shown(open_run(run))
+    assert len(page.of_class("scene")) == len(page.of_class("axis")) == 2
+    assert "0.0 s on one axis" in page.text
 
 
 def test_the_commands_run_it_again_as_it_was(broken: Archive) -> None:
     page = shown(broken)
     commands = re.findall(r"brownout (?:gate|judge) [^\n]*", page.text)
     words = [shlex.split(command.split(" without")[0]) for command in commands]
-    assert words[0] == ["brownout", "judge", str(broken.folder)]
     files = ["--contract", str(broken.contract), "--topology", str(broken.topology)]
-    assert words[1] == ["brownout", "gate", "--only", "tracing-create-order", *files]
-    assert words[2][:4] == ["brownout", "gate", "--only", "rate-limit-users"]
+    broke = ["brownout", "gate", "--only", "tracing-create-order", *files]
+    kept = ["brownout", "gate", "--only", "rate-limit-users", "--only", "metric-limiter-users", *files]
+    assert words == [broke, ["brownout", "judge", str(broken.folder)], broke, kept]
 
 
 def test_states_that_the_contract_names_are_lanes(run: Path) -> None:

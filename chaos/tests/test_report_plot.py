@@ -132,7 +132,7 @@ def test_a_curve_is_drawn_in_steps_and_of_too_many_only_the_first() -> None:
     assert len(shown.shapes) == MOST_LINES
     assert shown.note == f"the first {MOST_LINES} of {MOST_LINES + 2} series"
     assert path(shown, "line-1") == "M0.0 90.0H500.0V80.0"
-    assert [tick.label for tick in shown.ticks] == ["10"]
+    assert [tick.label for tick in shown.ticks] == ["0", "10"]
 
 
 def test_a_curve_without_samples_says_so() -> None:

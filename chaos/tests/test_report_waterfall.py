@@ -65,6 +65,10 @@ def test_a_failed_span_says_its_status_and_why() -> None:
     assert (row.said, row.failed) == ("503 breaker open", True)
 
 
+def test_the_status_of_grpc_is_told_apart_from_that_of_http() -> None:
+    assert drawn(span("a", **{"rpc.grpc.status_code": 0})).rows[0].said == "gRPC 0"
+
+
 def test_very_many_spans_are_cut_and_counted() -> None:
     shown = drawn(*(span(f"s{number}", from_ms=number) for number in range(MOST_ROWS + 7)))
     assert (len(shown.rows), shown.more) == (MOST_ROWS, 7)

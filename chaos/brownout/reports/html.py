@@ -6,7 +6,8 @@ Without them nothing is missing but that. Its policy forbids it to load anything
 
 import base64
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -37,8 +38,9 @@ _ORDER = (Ruling.FAIL, Ruling.INCONCLUSIVE, Ruling.PASS)
 
 
 class _Drawn(msgspec.Struct, frozen=True):
-    """A whole recording, as it is drawn."""
+    """A whole recording, as it is drawn; it began at a time in UTC, as logs have it."""
 
+    begun_at: str
     timeline: Timeline
     panels: tuple[Panel, ...]
     bands: str
@@ -63,6 +65,7 @@ class _Scene(msgspec.Struct, frozen=True):
         found: their verdicts, each with the trace of its first offending request where there is one.
         drawn: None where there is no whole recording.
         again: the command that runs it again.
+        logs: which files its processes wrote; empty where there is none.
     """
 
     name: str
@@ -70,6 +73,7 @@ class _Scene(msgspec.Struct, frozen=True):
     found: tuple[tuple[Found, _Trace | None], ...]
     drawn: _Drawn | None
     again: str
+    logs: str
 
 
 def html(report: Report, archive: Archive | None = None) -> bytes:
@@ -84,6 +88,7 @@ def html(report: Report, archive: Archive | None = None) -> bytes:
     """
     scenes = tuple(_scenes(report, archive)) if archive else ()
     in_order = sorted(report.promises, key=lambda found: _ORDER.index(found.ruling))
+    broken = [found for found in in_order if found.ruling is not Ruling.PASS]
     page = _environment().get_template("report.html")
     return printable(
         page.render(
@@ -91,6 +96,7 @@ def html(report: Report, archive: Archive | None = None) -> bytes:
             promises=in_order,
             scenes=sorted(scenes, key=lambda scene: _ORDER.index(scene.ruling)),
             counts=[(ruling, sum(found.ruling is ruling for found in in_order)) for ruling in _ORDER],
+            again=_again(archive, broken) if archive and broken else "",
             judge=f"brownout judge {shlex.quote(report.run)}",
             name_of=_name,
             dots=_dots,
@@ -125,6 +131,7 @@ def _scenes(report: Report, archive: Archive) -> Iterator[_Scene]:
             found=tuple((found, _trace(recording, found)) for found in founds),
             drawn=_drawn(recording, founds, metrics) if recording else None,
             again=_again(archive, founds),
+            logs=_logs(archive, recording.cell if recording else name),
         )
 
 
@@ -134,15 +141,26 @@ def _name(found: Found) -> str:
 
 
 def _drawn(recording: Recording, founds: list[Found], metrics: tuple[StateMetric, ...]) -> _Drawn:
-    shown = timeline(recording, metrics)
+    shown = timeline(recording, metrics, founds)
     offenders = frozenset(index for found in founds for index in found.events)
     return _Drawn(
+        begun_at=_begun_at(recording),
         timeline=shown,
         panels=panels(shown, offenders),
         bands=bands(shown),
         ticks=seconds_ticks(shown.length_s),
         phases=phases(shown),
     )
+
+
+def _begun_at(recording: Recording) -> str:
+    first_ns = next((event.at_ns for event in recording.history), 0)
+    return f"{datetime.fromtimestamp(first_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _logs(archive: Archive, cell: str) -> str:
+    files = archive.log(f"{cell}.*")
+    return str(files) if any(files.parent.glob(files.name)) else ""
 
 
 def _trace(recording: Recording | None, found: Found) -> _Trace | None:
@@ -154,8 +172,8 @@ def _trace(recording: Recording | None, found: Found) -> _Trace | None:
     return _Trace(drawn, f"{JAEGER}/trace/{drawn.trace_id}", file)
 
 
-def _again(archive: Archive, founds: list[Found]) -> str:
-    """How the scenario is run again, as it was: with the run's own copies of the files."""
+def _again(archive: Archive, founds: Iterable[Found]) -> str:
+    """How promises are put to the test again, as they were: with the run's own copies of the files."""
     names = " ".join(f"--only {shlex.quote(found.promise)}" for found in founds)
     files = f"--contract {shlex.quote(str(archive.contract))} --topology {shlex.quote(str(archive.topology))}"
     return f"brownout gate {names} {files}"

@@ -169,7 +169,8 @@ def _curve(curve: Curve, length_s: float) -> Panel:
     )
     more = len(curve.lines) - MOST_LINES
     note = f"the first {MOST_LINES} of {len(curve.lines)} series" if more > 0 else ""
-    return Panel("curve", curve.name, note if values else "no samples", (Tick(100, f"{high:g}"),), shapes)
+    ticks = (Tick(0, f"{low:.4g}"), Tick(100, f"{high:.4g}"))
+    return Panel("curve", curve.name, note if values else "no samples", ticks, shapes)
 
 
 def _counted(at_s: Iterable[float], step_s: float, length_s: float) -> Counter[int]:

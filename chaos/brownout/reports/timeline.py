@@ -8,6 +8,7 @@ from brownout.history import Event, History, Operation
 from brownout.promises.evidence import told
 from brownout.promises.state import StateMetric
 from brownout.recording import Recording, Series
+from brownout.reports.report import Found
 from brownout.reports.states import states
 from brownout.reports.tracks import Axis, Bar, Lane, States, packed
 from brownout.windows import Window, windows
@@ -74,6 +75,7 @@ class Timeline(msgspec.Struct, frozen=True):
         dots: every request.
         dropped: every arrival that was not sent.
         curves: what Prometheus was asked, and how busy the machine was.
+        offenders: the first event against each promise that was not kept, as a bar with the promise's name.
     """
 
     length_s: float
@@ -84,26 +86,30 @@ class Timeline(msgspec.Struct, frozen=True):
     dots: tuple[Dot, ...]
     dropped: tuple[Dropped, ...]
     curves: tuple[Curve, ...]
+    offenders: tuple[Lane, ...] = ()
 
 
-def timeline(recording: Recording, metrics: Iterable[StateMetric] = ()) -> Timeline:
+def timeline(recording: Recording, metrics: Iterable[StateMetric] = (), founds: Iterable[Found] = ()) -> Timeline:
     """What there is to see of a recording.
 
     Args:
         recording: a whole one; it may have no event at all.
         metrics: the system's own states that are shown.
+        founds: what was found of the promises that were judged by it.
     """
     history = recording.history
     axis = _axis(history)
+    requests = history.requests()
     return Timeline(
         length_s=axis.length_s,
-        phases=packed("phases", _phases(history, axis)),
+        phases=packed("phases", _phases(requests, history.operations("step"), axis)),
         faults=_faults(history, axis),
-        watches=tuple(_watch(history, axis, name) for name in _names(history, "watch")),
+        watches=tuple(_watch(name, asked, axis) for name, asked in _by_name(history.operations("watch")).items()),
         states=tuple(states(recording, axis, metric) for metric in metrics),
-        dots=tuple(_dot(request, axis) for request in history.requests()),
+        dots=tuple(_dot(request, axis) for request in requests),
         dropped=tuple(_dropped(event, axis) for event in history.alone("load") if event.detail.get("dropped")),
         curves=(*_queried(recording, axis), *_processors(history, axis)),
+        offenders=packed("first offender", (_offender(history, axis, found) for found in founds if found.events)),
     )
 
 
@@ -113,8 +119,11 @@ def _axis(history: History) -> Axis:
     return Axis(history.events[0].at_ns, history.events[-1].at_ns)
 
 
-def _names(history: History, actor: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(event.action for event in history if event.actor == actor))
+def _by_name(operations: Iterable[Operation]) -> dict[str, list[Operation]]:
+    by_name: dict[str, list[Operation]] = {}
+    for one in operations:
+        by_name.setdefault(one.invoked.action, []).append(one)
+    return by_name
 
 
 def _dot(request: Operation, axis: Axis) -> Dot:
@@ -134,14 +143,18 @@ def _dropped(event: Event, axis: Axis) -> Dropped:
     return Dropped(axis.at_s(int(event.detail.get("due_ns") or event.at_ns)), event.action)
 
 
-def _phases(history: History, axis: Axis) -> list[Bar]:
+def _offender(history: History, axis: Axis, found: Found) -> Bar:
+    ended = history.events[found.events[0]]
+    begun = history.events[ended.of] if ended.of >= 0 else ended
+    return axis.bar(found.promise, begun.at_ns, ended.at_ns, "failed", found.evidence[0])
+
+
+def _phases(requests: Iterable[Operation], steps: Iterable[Operation], axis: Axis) -> list[Bar]:
     """A bar for each time that a phase was a step; for what is no step, from its first request to its last answer."""
-    bars = []
-    for name in dict.fromkeys(request.invoked.action for request in history.requests()):
-        spans = [(step.sent_ns, step.answered_ns) for step in history.operations("step", name)]
-        if not spans:
-            requests = history.requests(name)
-            spans = [(requests[0].sent_ns, max(one.answered_ns or axis.end_ns for one in requests))]
+    bars, steps_of = [], _by_name(steps)
+    for name, sent in _by_name(requests).items():
+        whole = (sent[0].sent_ns, max(one.answered_ns or axis.end_ns for one in sent))
+        spans = [(step.sent_ns, step.answered_ns) for step in steps_of.get(name, ())] or [whole]
         bars += [axis.bar(name, begun_ns, ended_ns, "phase") for begun_ns, ended_ns in spans]
     return bars
 
@@ -164,9 +177,8 @@ def _seen(window: Window) -> str:
     return seen if window.lifted and window.lifted.ok else f"{seen}; was not lifted"
 
 
-def _watch(history: History, axis: Axis, name: str) -> Lane:
+def _watch(name: str, asked: Sequence[Operation], axis: Axis) -> Lane:
     """A bar for each run of the same answers, up to the next one."""
-    asked = history.operations("watch", name)
     answers = [_answer(one) for one in asked]
     if len(set(answers)) > MOST_ANSWERS:
         answers = [(status, "") for status, _ in answers]

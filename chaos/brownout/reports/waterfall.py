@@ -16,7 +16,8 @@ MOST_ROWS = 150
 CLIENT = "brownout"
 """Under whose name the request itself stands above all spans."""
 
-_STATUS = ("http.status_code", "http.response.status_code", "rpc.grpc.status_code")
+_STATUS = {"http.status_code": "", "http.response.status_code": "", "rpc.grpc.status_code": "gRPC "}
+"""The attributes with a status, and what is said before its number."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -110,6 +111,6 @@ def _row(depth: int, span: Span, begun_ns: int, length_ns: int) -> Row:
 
 
 def _said(span: Span) -> str:
-    status = next((str(span.attributes[key]) for key in _STATUS if key in span.attributes), "")
+    status = next((f"{kind}{span.attributes[key]}" for key, kind in _STATUS.items() if key in span.attributes), "")
     why = str(span.attributes.get("said") or span.attributes.get("otel.status_description") or "")
     return " ".join(filter(None, (status, why)))
