@@ -13,7 +13,7 @@ RPC_FAILED = 'rpc_response_status_code=~"UNKNOWN|DEADLINE_EXCEEDED|INTERNAL|UNAV
 EDGE = "service, server_address"
 NAME = "{{service}} -> {{server_address}}"
 BUDGET = 0.01
-"""The share of requests that may fail, as in `recording.yml`."""
+"""The share of requests that may fail, as in `alerts.yml`."""
 
 
 def overview() -> Dashboard:

@@ -10,7 +10,7 @@ older than the last is taken within its ``out_of_order_time_window``. The same g
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,9 @@ __all__ = ["Report", "document", "main"]
 HERE = "http://127.0.0.1:9090"
 PATH = "/api/v1/otlp/v1/metrics"
 TIMEOUT_S = 10.0
+
+MOST_TOLD = 240
+"""Characters of a refusal that are told."""
 
 Ruling = Literal["PASS", "INCONCLUSIVE", "FAIL"]
 NUMBERS: Mapping[Ruling, int] = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
@@ -110,25 +113,41 @@ def main() -> None:
     parser.add_argument("--to", default=HERE, help="its address; by default %(default)s")
     parser.add_argument("reports", nargs="+", type=Path, metavar="REPORT", help="what `brownout gate --json` wrote")
     asked = parser.parse_args()
-    failures = [failure for path in asked.reports if (failure := _failure(path, asked.to))]
+    failures = list(_failures(asked.reports, asked.to))
     for failure in failures:
         sys.stderr.write(f"{failure}\n")
     sys.exit(1 if failures else 0)
 
 
-def _failure(path: Path, to: str) -> str:
-    """Send one report, and return what was wrong with that."""
-    try:
-        report = msgspec.json.decode(path.read_bytes(), type=Report)
-        if report.ruling is None:
-            return f"{path}: no ruling: {report.unfinished}"
-        sent = document(report, report.ruling)
-        with requests.Session() as session:
-            session.trust_env = False  # it is reached directly, whatever proxy the shell names
-            session.post(to.rstrip("/") + PATH, json=sent, timeout=TIMEOUT_S).raise_for_status()
-    except (OSError, ValueError) as error:  # requests' and msgspec's own are among them
-        return f"{path}: {error}"
-    return ""
+def _failures(paths: Iterable[Path], to: str) -> Iterator[str]:
+    """Send the reports, and tell what was not taken; where nobody answers, that is told once."""
+    with requests.Session() as session:
+        session.trust_env = False  # it is reached directly, whatever proxy the shell names
+        for path in paths:
+            try:
+                gate = _read(path)
+                answer = session.post(to.rstrip("/") + PATH, json=gate, timeout=TIMEOUT_S)
+            except (requests.ConnectionError, requests.Timeout):
+                yield f"{to}: no Prometheus answers there; nothing more was sent"
+                return
+            except (OSError, ValueError) as error:  # msgspec's own are among them
+                yield f"{path}: {error}"
+            else:
+                if not answer.ok:  # with its own words: the receiver is off, or the gate too old
+                    yield f"{path}: {to} answered {answer.status_code}: {' '.join(answer.text.split())[:MOST_TOLD]}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a report.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no report, or has no ruling.
+    """
+    report = msgspec.json.decode(path.read_bytes(), type=Report)
+    if report.ruling is None:
+        raise ValueError(f"no ruling: {report.unfinished}")
+    return document(report, report.ruling)
 
 
 if __name__ == "__main__":

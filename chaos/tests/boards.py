@@ -70,5 +70,5 @@ def alerts() -> list[str]:
 def metrics_of(expression: str) -> set[str]:
     """The names of the metrics that a query asks for, without the suffixes of their series."""
     bare = re.sub(r"{[^}]*}|\[[^\]]*\]|\bby\s*\([^)]*\)", " ", expression)  # no labels, no times
-    names = set(re.findall(r"(?<![\w:.])[a-zA-Z_:][\w:]*(?!\s*\()(?![\w:])", bare)) - {"and", "or", "unless"}
+    names = set(re.findall(r"(?<![\w:.])[a-zA-Z_:][\w:]*(?!\s*\()(?![\w:])", bare)) - {"and", "or", "unless", "offset"}
     return {name if name in recorded() else re.sub("_(bucket|count|sum|total)$", "", name) for name in names}

@@ -1,5 +1,6 @@
 """The dashboards and rules as files: made by their program, about metrics that there are, where Grafana looks."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from opentelemetry import trace
 from prometheus_client.metrics import MetricWrapperBase
 
 from boards import BOARDS, GRAFANA, OWN, PROMETHEUS, ROOT, RULES, metrics_of, panels, queries, recorded
+from brownout.cells.grafana import TAG
 from brownout_shop.telemetry import metrics
 
 SOURCES = yaml.safe_load((GRAFANA / "provisioning/datasources/servers.yml").read_text())["datasources"]
@@ -81,9 +83,18 @@ def test_the_queries_of_a_panel_have_names_of_their_own(board: str) -> None:
 
 
 @pytest.mark.parametrize("board", BOARDS)
+def test_every_variable_that_is_asked_for_can_be_chosen_and_the_other_way_round(board: str) -> None:
+    variables = BOARDS[board]["templating"]["list"]
+    texts = [target["expr"] for panel in panels(board) for target in panel["targets"]]
+    texts += [each["query"]["query"] for each in variables]
+    asked = set(re.findall(r"\$(\w+)", " ".join(texts))) - {"__interval", "__rate_interval"}
+    assert asked == {each["name"] for each in variables}
+
+
+@pytest.mark.parametrize("board", BOARDS)
 def test_the_windows_of_faults_are_on_every_dashboard(board: str) -> None:
     (faults,) = BOARDS[board]["annotations"]["list"]
-    assert faults["target"]["tags"] == ["brownout"]
+    assert faults["target"]["tags"] == [TAG]
     assert faults["enable"]
 
 
@@ -117,6 +128,14 @@ def test_every_alert_says_what_is_wrong_and_how_urgent_that_is() -> None:
     for rule in found:
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert "{{ $labels." in rule["annotations"]["summary"]
+
+
+def test_the_budget_that_is_shown_is_the_one_that_alerts_are_about() -> None:
+    alerted = re.findall(r"> ([\d.]+) \* ([\d.]+)", " ".join(rule["expr"] for rule in RULES))
+    (burnt,) = (panel for panel in panels("overview") if panel["title"].startswith("Error budget"))
+    assert {budget for _, budget in alerted} == {re.split(" / ", each["expr"])[1] for each in burnt["targets"]}
+    assert all(pace in burnt["description"] for pace, _ in alerted)
+    assert len(alerted) == 4
 
 
 def test_every_rule_is_tested() -> None:

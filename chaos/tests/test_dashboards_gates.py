@@ -1,6 +1,7 @@
 """The history of gates: reports that brownout wrote, put into a real Prometheus, are on the dashboard."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -40,9 +41,10 @@ async def prometheus(programs: Mapping[str, Program]) -> AsyncIterator[Prometheu
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What brownout says of a recorded run."""
-    path = tmp_path_factory.mktemp("judged") / "gate.json"
+    run = shutil.copytree(RECORDED, tmp_path_factory.mktemp("judged") / "run")  # its page is written beside it
+    path = run / "gate.json"
     program = "from brownout.cli import main; main()"
-    subprocess.run([sys.executable, "-c", program, "judge", RECORDED, "--json", path], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program, "judge", run, "--json", path], check=True, timeout=60)
     report: dict[str, Any] = json.loads(path.read_text())
     return report
 
@@ -116,10 +118,23 @@ def test_a_gate_without_a_ruling_is_told_and_not_sent(judged: dict[str, Any], tm
 def test_a_file_that_is_no_report_and_a_prometheus_that_is_away_are_told(
     judged: dict[str, Any], tmp_path: Path
 ) -> None:
-    wrong = tmp_path / "wrong.json"
+    wrong, now_s = tmp_path / "wrong.json", int(time.time())
     wrong.write_text("[]")
-    code, said = push(NOBODY, wrong, gate(tmp_path, judged, int(time.time())))
+    code, said = push(NOBODY, wrong, *(gate(tmp_path, judged, now_s - number) for number in range(3)))
+    first, second = said.splitlines()
     assert code == 1
-    assert said.count("\n") == 2
-    assert "wrong.json: Expected `object`" in said
-    assert "refused" in said
+    assert "wrong.json: Expected `object`" in first
+    assert second == f"http://{NOBODY}: no Prometheus answers there; nothing more was sent"
+
+
+@pytest.mark.servers
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_gate_that_prometheus_refuses_is_told_in_its_own_words(
+    prometheus: Prometheus, judged: dict[str, Any], tmp_path: Path
+) -> None:
+    now_s = int(time.time())
+    newest, too_old = gate(tmp_path, judged, now_s), gate(tmp_path, judged, now_s - 100 * 24 * HOUR_S)
+    code, said = push(prometheus.address, newest, too_old)
+    assert code == 1
+    assert said.startswith(f"{too_old}: http://{prometheus.address} answered 400: ")
+    assert "too old" in said
