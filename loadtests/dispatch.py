@@ -1,6 +1,5 @@
 """The dispatcher: draws arrivals from a shape and hands them to the generators that are there, shortly before."""
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -14,6 +13,7 @@ from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, locust_exception_handler
 
+from brownout.errors import BrownoutError
 from generator import ARRANGED, ARRIVALS, LEAVING, LEFT, RETURNED, Generator
 from lines import Line, decoded
 from tally import Tally
@@ -29,13 +29,14 @@ AHEAD_S = 0.5
 EVERY_S = 0.1
 """How often they are."""
 
+BATCH = 1_000
+"""So many are drawn at a time, and handed out: at a rate that is too high to keep up with, others have their turn."""
+
 ARRANGE_S = 60.0
 """How long users may take until all are ready."""
 
 SETTLE_S = 60.0
 """How long the journeys under way at the end are waited for."""
-
-log = logging.getLogger(__name__)
 
 
 class _Worker(msgspec.Struct):
@@ -57,11 +58,13 @@ class Dispatcher:
     Attributes:
         over: whether the run has ended, and all is known that ever will be.
         lines: what the generators say has happened, where a recording is made.
+        wrong: why the arrivals are not those that were asked for, in words.
     """
 
     def __init__(self, runner: LocalRunner | MasterRunner, generator: Generator) -> None:
         self.over = False
         self.lines: list[Line] = []
+        self.wrong: list[str] = []
         self._runner = runner
         self._generator = generator
         self._workers: dict[str, _Worker] = {}
@@ -90,21 +93,26 @@ class Dispatcher:
             around: held open from before the first arrival until all is known.
             during: held open within it; given when the first arrival could be due, in Unix nanoseconds.
         """
-        self.over = False
-        self.lines = []
-        self._workers.clear()
-        self._waiting.clear()
-        self._drawn = 0
+        self._reset()
         kinds = _drawn(weights, random)
         self._running = self._runner.greenlet.spawn(self._run, zip(due_s, kinds, strict=False), weights, around, during)
         self._running.link_exception(locust_exception_handler(self._runner.environment))
 
+    def refuse(self, why: str) -> None:
+        """Have a run that does not even begin."""
+        self._reset()
+        self.wrong.append(why)
+
     def stop(self) -> None:
         """End a run before its time; whatever was held open beside it is closed on return."""
-        if not self.over and self._running is not None:
-            self._running.kill()
-            self._drawn -= len(self._waiting)
+        running, self._running = self._running, None
+        if not self.over and running is not None:
+            self.wrong.append("the run was ended before its time")
+            now_ns = self._generator.now_ns()
+            self._drawn -= sum(due_ns > now_ns for due_ns, _ in self._waiting)
             self._waiting.clear()
+            running.kill()
+            self.over = True
 
     def add(self, worker: str, report: Mapping[str, Any]) -> None:
         """Add what a generator has reported."""
@@ -124,6 +132,13 @@ class Dispatcher:
         kept = sum(worker.tally.returned for worker in self._workers.values())
         return self._drawn - kept
 
+    def _reset(self) -> None:
+        self.over = False
+        self.lines, self.wrong = [], []
+        self._workers.clear()
+        self._waiting.clear()
+        self._drawn = 0
+
     def _run(
         self,
         arrivals: Iterator[tuple[float, str]],
@@ -136,6 +151,11 @@ class Dispatcher:
                 with around, during(begin_ns := self._generator.now_ns() + int(2 * AHEAD_S * 1e9)):
                     self._deal(arrivals, begin_ns)
                     self._settle()
+        except BrownoutError as error:
+            self.wrong.append(str(error))
+        except Exception as error:
+            self.wrong.append(f"the dispatcher crashed: {type(error).__name__}: {error}")
+            raise
         finally:
             self.over = True
 
@@ -147,13 +167,16 @@ class Dispatcher:
                 gevent.sleep(EVERY_S)
                 users = sum((worker.users for worker in self._workers.values()), Counter())
         if missing := [kind for kind in weights if not users[kind]]:
-            log.error("no user is ready to %s: let there be more users (-u), or see why none was arranged", missing)
+            self.wrong.append(f"no user is ready to {', '.join(missing)}: see why none was arranged")
         return not missing
 
     def _deal(self, arrivals: Iterator[tuple[float, str]], begin_ns: int) -> None:
         """Hand out each arrival in time; those for which there is nobody wait."""
-        for due_s, kind in arrivals:
+        for number, (due_s, kind) in enumerate(arrivals):
             due_ns = begin_ns + int(due_s * 1e9)
+            if not number % BATCH:
+                self._hand_out()
+                gevent.sleep()
             while due_ns - self._generator.now_ns() > AHEAD_S * 1e9:
                 self._hand_out()
                 gevent.sleep(EVERY_S)

@@ -54,7 +54,10 @@ def planned(text: str, topology: Topology) -> Planned:
     said = _SAID.fullmatch(text.strip())
     if said is None:
         raise FaultError(text, f"say it so: {FORM}", 'such as "latency orders->users 2s @30s for 20s"')
-    words = tuple(shlex.split(said["fault"]))
+    try:
+        words = tuple(shlex.split(said["fault"]))
+    except ValueError as error:
+        raise FaultError(text, f"cannot be read: {error}") from None
     fault = spoken_fault(words, topology)
     return Planned(words, str(fault), _moment_s(said["at"]), duration_s(said["lasting"]))
 

@@ -97,11 +97,13 @@ class Generator:
             self._beating = self._beating or self._runner.greenlet.spawn(self._beat)
 
     def stop(self) -> None:
-        """Stop a run: what is not due yet is given back, what is under way is cut off."""
-        self.tally.returned += len(self._due)
+        """Stop a run: what is not due yet is given back, what is due or under way is cut off."""
+        now_ns = self.now_ns()
+        late = sum(due_ns <= now_ns for due_ns, _ in self._due)
+        self.tally.returned += len(self._due) - late
         self._due.clear()
         self._under_way.kill()
-        self.tally.cut += self._open
+        self.tally.cut += self._open + late
         self._open = 0
 
     def expect(self, kind: str) -> bool:

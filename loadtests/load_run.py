@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
 from arrivals import SHAPES, Shape, evenly, poisson
-from brownout.errors import FaultError
+from brownout.errors import BrownoutError, FaultError, FileError
 from brownout.files import write_whole
 from brownout.live import State
 from brownout.topology import read_topology
@@ -35,6 +36,18 @@ __all__ = ["LoadRun"]
 RUN_S = 60.0
 """How long arrivals come where nobody says how long."""
 
+BOUNDS: dict[str, tuple[float, float]] = {
+    "rate": (0, 100_000),
+    "peak": (0, 100_000),
+    "in_flight": (1, 100_000),
+    "max_errors": (0, 1),
+    "max_dropped": (0, 1),
+    "max_p95_ms": (0, inf),
+    "max_p99_ms": (0, inf),
+    "max_late_ms": (0, inf),
+}
+"""From where to where options may go; beyond it they would allow everything, or never end."""
+
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 """Those that are told."""
 
@@ -54,7 +67,7 @@ class LoadRun:
         dispatcher: hands out the arrivals.
 
     Raises:
-        BrownoutError: the plan of faults, or the script to be recorded for, names what is not there.
+        BrownoutError: an option is out of bounds, or names what is not there.
     """
 
     def __init__(
@@ -65,6 +78,8 @@ class LoadRun:
         self._runner = runner
         self._generator = generator
         self._state = state
+        self._begun = False
+        self._check()
         self._plan = self._planned()
         self._record = self._recorded()
 
@@ -74,7 +89,13 @@ class LoadRun:
         return {each.kind: each.weight for each in self._environment.user_classes if issubclass(each, OpenUser)}
 
     def begin(self) -> None:
-        """Begin a run as the options say."""
+        """Begin a run as the options say.
+
+        Raises:
+            BrownoutError: one of them cannot be; Locust's page may have changed them.
+        """
+        self._check()
+        self._begun = True
         options, shape = self._options, self._shape
         random = Random(options.seed)  # noqa: S311 - reproducible, not secret
         log.info("open model: %s, about %.0f arrivals in %g s", options.shape, shape.expected, shape.seconds)
@@ -104,7 +125,8 @@ class LoadRun:
                 requests += entry.num_requests
                 errors += entry.num_failures
                 took_ms.update(entry.response_times)
-        return Result(self.dispatcher.arrivals, tally, requests, errors, dict(took_ms), tuple(self._plan.wrong))
+        wrong = (*self.dispatcher.wrong, *self._plan.wrong)
+        return Result(self.dispatcher.arrivals, tally, requests, errors, dict(took_ms), wrong)
 
     def ruling(self) -> Ruling:
         """The ruling on the run by the options' thresholds, told with what it came to."""
@@ -130,22 +152,29 @@ class LoadRun:
             "errors": result.errors,
             "took_ms": {f"p{100 * share:g}": result.took_at_ms(share) for share in QUANTILES},
             "late_ms": {f"p{100 * share:g}": result.late_at_ms(share) for share in QUANTILES},
-            "faults": result.faults,
+            "wrong": result.wrong,
             "generators": {
                 name: {key: count for key, count in counted.items() if key != "late_ms"}
                 for name, counted in counts.items()
             },
         }
 
-    def write(self) -> None:
-        """Write the summary and the recording down, where they were asked for.
+    def write_summary(self) -> None:
+        """Write down what the run came to, where that was asked for.
 
         Raises:
-            FileError: a file cannot be written.
+            FileError: it cannot be written.
         """
         if self._options.summary:
             write_whole(Path(self._options.summary), msgspec.json.format(msgspec.json.encode(self.summary())))
-        if self._record:
+
+    def write_record(self) -> None:
+        """Write the recording of the last run, where that was asked for.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+        if self._record and self._begun:
             told = [*self.dispatcher.lines, *(self._generator.lines or ()), *self._plan.lines]
             folder = self._record.write(told, Path(self._options.runs))
             log.info("recorded in %s; judge it with: brownout judge %s", folder, folder)
@@ -160,7 +189,18 @@ class LoadRun:
     @property
     def _shape(self) -> Shape:
         options = self._options
-        return SHAPES[options.shape](options.rate, options.peak, float(options.run_time or RUN_S))
+        seconds = RUN_S if options.run_time is None else float(options.run_time)
+        return SHAPES[options.shape](options.rate, options.peak, seconds)
+
+    def _check(self) -> None:
+        for name, (least, most) in BOUNDS.items():
+            value = getattr(self._options, name)
+            if not least <= value <= most:
+                option = f"--{name.replace('_', '-')} {value:g}"
+                raise BrownoutError(option, "is out of bounds", f"let it be from {least:g} to {most:g}")
+        folder = Path(self._options.summary).parent
+        if not folder.is_dir():
+            raise FileError(f"--summary {self._options.summary}", f"there is no folder {folder}")
 
     def _planned(self) -> FaultPlan:
         topology = read_topology(Path(self._state.topology)) if self._options.fault else None

@@ -11,20 +11,17 @@ Exit codes: 0 every request was answered in the 2xx range, 1 one was not or ther
 import json
 import logging
 import sys
-from collections.abc import Generator
 from pathlib import Path
-from random import Random
 from secrets import token_hex
 from typing import Any, ClassVar
 
-from locust import FastHttpUser, events, task
+from locust import events, task
 from locust.contrib.fasthttp import FastResponse
 from locust.env import Environment
-from locust.exception import RescheduleTask
 from locust.runners import WorkerRunner
 
-from brownout.journeys import Journey, Request, Response, with_headers
-from once import OncePool
+from brownout.journeys import Request, Response, with_headers
+from shop_user import ShopUser
 from target import ARRANGED, complain, find_system, offer_runs, problem, route, well
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scenarios"))
@@ -38,24 +35,19 @@ THINK_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class ClosedUser(FastHttpUser):
+class ClosedUser(ShopUser):
     """A user who arranges what a journey needs, once, and then does it again after each pause.
 
     Attributes:
-        journey: what the user does.
         addresses: of each service, ``http://host:port``; read when Locust starts.
     """
 
     abstract = True
-    client_pool = OncePool(15.0)  # longer than the 10 s after which a service answers at the latest (clause 3.1)
-    journey: ClassVar[Journey]
     addresses: ClassVar[dict[str, str]] = {}
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        self._random = Random()  # noqa: S311 - no secret; unseeded, or a second run would register the same users
         self._ready = False
-        self._arranged: Any = None
 
     def wait_time(self) -> float:
         """Return the next pause in seconds."""
@@ -68,24 +60,12 @@ class ClosedUser(FastHttpUser):
     @task
     def live(self) -> None:
         """Do the journey; what was to be arranged and failed is tried again after a pause."""
-        if not self._ready and self.journey.arrange:
-            self._arranged = self._through(self.journey.arrange(self._random), ARRANGED)
+        if not self._ready:
+            self._arrange(lambda request: self._send(request, ARRANGED))
         self._ready = True
-        self._through(self.journey.act(self._arranged, self._random))
+        self._act(self._send)
 
-    def _through(self, steps: Generator[Request, Response, Any], mark: str = "") -> Any:
-        """Send every request that a journey yields, give it the answer, and return what it returns."""
-        try:
-            request = next(steps)
-            while True:
-                response = self._send(request, mark)
-                if mark == ARRANGED and not well(response.status):
-                    raise RescheduleTask
-                request = steps.send(response)
-        except StopIteration as done:
-            return done.value
-
-    def _send(self, request: Request, mark: str) -> Response:
+    def _send(self, request: Request, mark: str = "") -> Response:
         """Send over a connection of its own: a kept one may just have been closed, which would count as a failure."""
         trace_id = token_hex(16)
         sent = with_headers(request, {"traceparent": f"00-{trace_id}-{token_hex(8)}-01", "Connection": "close"})

@@ -19,7 +19,6 @@ from typing import Any
 
 import gevent
 import locust.stats
-from flask import Response, jsonify
 from geventhttpclient.url import URL
 from locust import LoadTestShape, events
 from locust.argument_parser import LocustArgumentParser
@@ -32,8 +31,9 @@ from brownout.errors import BrownoutError
 from generator import Generator, Runner
 from load_run import LoadRun
 from open_user import OpenUser
+from page import show
 from tally import bucket_ms
-from target import could_not_run, find_system, offer_runs
+from target import COULD_NOT_RUN, could_not_run, find_system, offer_runs
 from thresholds import EXIT, Thresholds
 
 sys.path.extend(str(Path(__file__).resolve().parents[1] / folder) for folder in ("scenarios", "loadtests"))
@@ -101,17 +101,41 @@ def _offer_options(parser: LocustArgumentParser) -> None:
     add, kept = parser.add_argument, Thresholds()
     add("--shape", choices=list(SHAPES), default="constant", help="How the rate of arrivals changes.")
     add("--rate", type=float, default=10.0, help="Journeys arriving a second.")
-    add("--peak", type=float, default=50.0, help="The same, at the end of a ramp and in a spike.")
+    add("--peak", type=float, default=50.0, help="Journeys a second at a ramp's end and in a spike.")
     add("--poisson", action="store_true", help="Arrivals at random, not evenly spaced.")
-    add("--seed", type=int, default=1, help="Of all that is drawn at random.")
-    add("--in-flight", type=int, default=2_000, help="Journeys under way in a process; further arrivals are dropped.")
+    add("--seed", type=int, default=1, help="Draws kinds of journeys and random arrivals.")
+    add("--in-flight", type=int, default=2_000, help="Most journeys under way in a process.")
     add("--keep-alive", action="store_true", help="Keep connections, instead of one for each request.")
     hidden: dict[str, Any] = {"include_in_web_ui": False}
-    add("--max-errors", type=float, default=kept.errors, help="Largest share of requests that may fail.", **hidden)
-    add("--max-p95-ms", type=float, default=kept.p95_ms, help="Of requests, since they were due.", **hidden)
-    add("--max-p99-ms", type=float, default=kept.p99_ms, help="The same.", **hidden)
-    add("--max-late-ms", type=float, default=kept.late_ms, help="The p99 of how late arrivals begin.", **hidden)
-    add("--max-dropped", type=float, default=kept.dropped, help="Largest share not offered.", **hidden)
+    add(
+        "--max-errors",
+        type=float,
+        default=kept.errors,
+        help="Largest share of requests that may fail, 0 to 1.",
+        **hidden,
+    )
+    add(
+        "--max-p95-ms",
+        type=float,
+        default=kept.p95_ms,
+        help="Longest that the p95 of requests may be, since due.",
+        **hidden,
+    )
+    add("--max-p99-ms", type=float, default=kept.p99_ms, help="Longest that the p99 may be.", **hidden)
+    add(
+        "--max-late-ms",
+        type=float,
+        default=kept.late_ms,
+        help="Most by which the p99 of arrivals may begin late.",
+        **hidden,
+    )
+    add(
+        "--max-dropped",
+        type=float,
+        default=kept.dropped,
+        help="Largest share of arrivals not offered, 0 to 1.",
+        **hidden,
+    )
     add("--fault", action="append", default=[], help='"latency orders->users 2s @30s for 20s"; repeated.', **hidden)
     add("--record", default="", help="Write the run down as one of this file's script, for brownout judge.", **hidden)
     add("--contract", default=str(CONTRACT), help="Beside which the journeys are.", **hidden)
@@ -137,10 +161,9 @@ def _prepare(environment: Environment, runner: Runner, **_: object) -> None:
         _prepare_worker(environment, runner, generator)
         return
     try:
-        load = LoadRun(environment, runner, generator, state)
+        _prepare_master(environment, runner, LoadRun(environment, runner, generator, state))
     except BrownoutError as error:
         could_not_run(error)
-    _prepare_master(environment, runner, load)
 
 
 def _prepare_worker(environment: Environment, runner: WorkerRunner, generator: Generator) -> None:
@@ -165,9 +188,10 @@ def _prepare_master(environment: Environment, runner: LocalRunner | MasterRunner
     def begin(**_: object) -> None:
         try:
             load.begin()
-        except BrownoutError as error:  # the page may have changed what the plan was held against
+        except BrownoutError as error:  # the page may have changed what was well when Locust started
             log.error("%s", error)  # noqa: TRY400 - one line, no traceback
-            load.dispatcher.over = True
+            load.dispatcher.refuse(str(error))
+            runner.greenlet.spawn(runner.stop)
 
     if isinstance(environment.shape_class, OpenModel):
         environment.shape_class.load = load
@@ -176,14 +200,21 @@ def _prepare_master(environment: Environment, runner: LocalRunner | MasterRunner
     hooks.test_stopping.add_listener(lambda **_: load.stop())
     hooks.quitting.add_listener(lambda **_: load.stop())
     hooks.worker_report.add_listener(lambda client_id, data, **_: load.dispatcher.add(client_id, data["open"]))
-    if environment.web_ui is None:  # Locust waits for the end of a shape before it heeds the signal
-        gevent.signal_handler(signal.SIGTERM, runner.quit)
-    elif environment.web_ui.app:
+    if environment.web_ui:
+        show(environment.web_ui, load)
+    else:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            gevent.signal_handler(number, _end, runner, number)
+        log.info("open model is ready")
 
-        def tell() -> Response:
-            return jsonify(load.summary())
 
-        environment.web_ui.app.add_url_rule("/arrivals", view_func=tell)
+def _end(runner: LocalRunner | MasterRunner, number: int) -> None:
+    """End a headless run in order: Locust heeds a signal only after the run, and no more while it waits for workers."""
+    begun = runner.state != STATE_INIT
+    runner.quit()
+    if not begun:
+        log.error("ended by %s before there was any load", signal.Signals(number).name)
+        sys.exit(128 + number)
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]  # same
@@ -192,7 +223,9 @@ def _rule(environment: Environment, **_: object) -> None:
     if isinstance(environment.shape_class, OpenModel) and hasattr(environment.shape_class, "load"):
         load = environment.shape_class.load
         environment.process_exit_code = EXIT[load.ruling()]
-        try:
-            load.write()
-        except BrownoutError as error:
-            could_not_run(error)
+        for write in (load.write_summary, load.write_record):
+            try:
+                write()
+            except BrownoutError as error:  # what else there is to write is written
+                log.error("%s", error)  # noqa: TRY400 - same
+                environment.process_exit_code = COULD_NOT_RUN

@@ -1,8 +1,6 @@
 """A user whose journeys begin when they are due: the sending of their requests, timed from then on."""
 
 import errno
-from collections.abc import Generator as Steps
-from random import Random
 from secrets import token_hex
 from typing import Any, ClassVar
 
@@ -10,22 +8,19 @@ import msgspec
 from gevent import Timeout
 from geventhttpclient.client import HTTPClient
 from geventhttpclient.url import URL
-from locust import FastHttpUser, task
+from locust import task
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.env import Environment
-from locust.exception import CatchResponseError, RescheduleTask
+from locust.exception import CatchResponseError
 
 from brownout.history import Outcome
-from brownout.journeys import Journey, Request, Response
+from brownout.journeys import Request, Response
 from generator import Generator, ShortageError
 from lines import Line
-from once import OncePool
+from shop_user import ANSWER_S, ShopUser
 from target import ARRANGED, complain, problem, route, well
 
 __all__ = ["OpenUser"]
-
-ANSWER_S = 15.0
-"""How long an answer is waited for: longer than the 10 s after which a service gives one at the latest (clause 3.1)."""
 
 RETRY_S = 1.0
 """After so long what could not be arranged is tried again."""
@@ -53,7 +48,7 @@ class _Answer(msgspec.Struct):
     failure: str = ""
 
 
-class OpenUser(FastHttpUser):
+class OpenUser(ShopUser):
     """A user who arranges what a journey needs, once, and then does it whenever an arrival is due.
 
     It does any number at the same time, and waits for none of them. What Locust calls its client is passed by: that
@@ -61,24 +56,19 @@ class OpenUser(FastHttpUser):
 
     Attributes:
         kind: the journey's name.
-        journey: what the user does.
         generator: of this process; set when Locust starts.
         addresses: of each service; set when Locust starts.
     """
 
     abstract = True
-    client_pool = OncePool(ANSWER_S)
     kind: ClassVar[str]
-    journey: ClassVar[Journey]
     generator: ClassVar[Generator]
     addresses: ClassVar[dict[str, URL]] = {}
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self.failures = 0
-        self._random = Random()  # noqa: S311 - no secret; unseeded, or a second run would register the same users
         self._coming: list[OpenUser] = [self]
-        self._arranged: Any = None
 
     def wait_time(self) -> float:
         """Return how long to do nothing, in seconds; arrivals come by themselves."""
@@ -104,8 +94,7 @@ class OpenUser(FastHttpUser):
         Raises:
             RescheduleTask: a request of it failed.
         """
-        if self.journey.arrange:
-            self._arranged = self._through(self.journey.arrange(self._random), ARRANGE, 0)
+        self._arrange(lambda request: self._send(request, ARRANGE))
 
     def perform(self, due_ns: int) -> None:
         """Do the journey that was due at a time in Unix nanoseconds.
@@ -113,28 +102,16 @@ class OpenUser(FastHttpUser):
         Raises:
             ShortageError: a request could not be sent.
         """
-        self._through(self.journey.act(self._arranged, self._random), self.kind, due_ns)
+        due = iter((due_ns,))
+        self._act(lambda request: self._send(request, self.kind, next(due, 0)))
 
     def call(self, phase: str) -> bool:
         """Do the journey as no part of the load; whether all of it went well."""
         failures = self.failures
-        self._through(self.journey.act(self._arranged, self._random), phase, 0)
+        self._act(lambda request: self._send(request, phase))
         return self.failures == failures
 
-    def _through(self, steps: Steps[Request, Response, Any], phase: str, due_ns: int) -> Any:
-        """Send every request that a journey yields, give it the answer, and return what it returns."""
-        try:
-            request = next(steps)
-            while True:
-                response = self._send(request, phase, due_ns)
-                if phase == ARRANGE and not well(response.status):
-                    raise RescheduleTask
-                request = steps.send(response)
-                due_ns = 0
-        except StopIteration as done:
-            return done.value
-
-    def _send(self, request: Request, phase: str, due_ns: int) -> Response:
+    def _send(self, request: Request, phase: str, due_ns: int = 0) -> Response:
         """Send a request; the first of a journey is due when the journey is, each further one when it is sent."""
         trace_id = token_hex(16)
         traced = {"traceparent": f"00-{trace_id}-{token_hex(8)}-01"}

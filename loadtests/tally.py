@@ -16,7 +16,7 @@ class Tally(msgspec.Struct):
         ended: those whose journey was done to its end, well or not.
         dropped: those that came due while too many were under way, or when nothing could be sent.
         returned: those that it gave back before they were due.
-        cut: those whose journey was under way when the run was stopped.
+        cut: those that were due, and whose journey had not ended, when the run was stopped.
         late_ms: how many began so many milliseconds after they were due, in buckets of `bucket_ms`.
     """
 

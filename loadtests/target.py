@@ -41,7 +41,16 @@ log = logging.getLogger(__name__)
 
 
 def offer_runs(parser: LocustArgumentParser) -> None:
-    """Offer the option that says where the system's state is."""
+    """Offer the option that says where the system's state is; a mistyped option ends as one of ``brownout`` does."""
+    told: Any = parser.error
+
+    def refuse(message: str) -> NoReturn:
+        try:
+            told(message)
+        finally:  # Locust ends with 2 itself, which would mean that the run was inconclusive
+            sys.exit(COULD_NOT_RUN)
+
+    parser.error = refuse  # type: ignore[method-assign]  # Locust makes the parser
     parser.add_argument("--runs", default=RUNS, help="The folder of `brownout up --runs`.", include_in_web_ui=False)
 
 

@@ -22,7 +22,7 @@ class Result(msgspec.Struct, frozen=True):
         requests: of journeys, those that have ended.
         errors: those of them that failed, and journeys that crashed.
         took_ms: how many requests took so many milliseconds, the first of a journey since it was due.
-        faults: what went wrong with the faults of the plan.
+        wrong: what else speaks against it: a fault that did not act, an end before its time.
     """
 
     arrivals: int
@@ -30,7 +30,7 @@ class Result(msgspec.Struct, frozen=True):
     requests: int
     errors: int
     took_ms: dict[float, int]
-    faults: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
 
     @property
     def lost(self) -> int:
@@ -77,12 +77,13 @@ class Thresholds(msgspec.Struct, frozen=True):
         if not result.requests:
             nothing = "no request of a journey has ended: nothing was measured"
             return Ruling.FAIL, [nothing, *self._unfit(result)]
-        if unfit := [*self._unfit(result), *result.faults]:
+        if unfit := [*self._unfit(result)]:
             return Ruling.INCONCLUSIVE, unfit
         broken = [*self._broken(result)]
         return (Ruling.FAIL if broken else Ruling.PASS), broken
 
     def _unfit(self, result: Result) -> Iterator[str]:
+        yield from result.wrong
         late_ms = result.late_at_ms(0.99)
         if late_ms > self.late_ms:
             yield f"the load was not offered in time: the p99 of lateness is {late_ms:g} ms, over {self.late_ms:g} ms"

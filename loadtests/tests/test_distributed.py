@@ -33,6 +33,10 @@ class Swarm:
         bound = ("--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", self._port)
         self._master = self._begin("master", *bound, "--summary", "summary.json", *arguments)
 
+    def end(self) -> None:
+        """Ask the master to end."""
+        self._master.terminate()
+
     def worker(self) -> subprocess.Popen[str]:
         joined = ("--worker", "--master-host", "127.0.0.1", "--master-port", self._port)
         self.workers.append(self._begin(f"worker-{len(self.workers)}", *joined))
@@ -130,3 +134,27 @@ def test_what_a_killed_worker_had_is_counted_as_lost(tmp_path: Path) -> None:
     assert run.summary["lost"] > 9
     assert totals(run.summary)["ended"] + run.summary["lost"] == 900
     assert f"{run.summary['lost']} lost" in run.log
+
+
+def test_without_any_worker_left_what_came_due_is_lost_and_the_run_ends(tmp_path: Path) -> None:
+    with swarm(tmp_path, 1, "--rate", "60", "-t", "60s") as (one, stand_in):
+        until(stand_in, 100)
+        one.workers[0].kill()
+        run = one.ended()
+    assert run.code == 2
+    assert totals(run.summary)["ended"] + run.summary["lost"] == run.summary["arrivals"]
+    assert run.summary["lost"] > 60  # a worker is missed after three seconds
+    assert "the run was ended before its time" in run.log
+
+
+def test_a_master_that_waits_for_workers_can_be_asked_to_end(tmp_path: Path) -> None:
+    with swarm(tmp_path, 0, "--expect-workers", "2") as (nobody, _):
+        log = tmp_path / "master.log"
+        deadline_s = time.monotonic() + BOUND_S
+        while "open model is ready" not in log.read_text():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        nobody.end()
+        run = nobody.ended()
+    assert run.code == 128 + signal.SIGTERM
+    assert "ended by SIGTERM before there was any load" in run.log

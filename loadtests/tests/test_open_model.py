@@ -1,6 +1,7 @@
 """The open model, run by Locust itself against small real servers that stand for the shop."""
 
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -8,11 +9,27 @@ from typing import Any
 
 import pytest
 
-from shop_stand_in import BOUND_S, OPEN, Run, begun, command, ended, locust, shop, written_down
+from shop_stand_in import BOUND_S, LOADTESTS, OPEN, RELAY, Run, begun, command, ended, locust, shop, written_down
+from tally import bucket_ms
 
 USERS = ("-u", "4", "-r", "4")
 JOURNEYS = {"browse": 1, "buy": 3, "me": 1, "read-order": 1}
 """How many requests each journey has."""
+
+BROKEN = f"""
+import sys
+sys.path.append("{LOADTESTS}")
+import arrivals
+from open_model import *
+
+class Broken(arrivals.Shape):
+    def due_s(self, gaps):
+        for number, due_s in enumerate(super().due_s(gaps)):
+            yield due_s / (number < 20)
+
+arrivals.SHAPES["constant"] = lambda rate, _, seconds: Broken(((0.0, rate), (seconds, rate)))
+"""
+"""A locustfile whose arrivals fail at the twenty-first."""
 
 
 def run(folder: Path, *arguments: str, **how: Any) -> tuple[Run, list[tuple[str, str, float]]]:
@@ -121,6 +138,7 @@ def test_more_arrivals_are_drawn_at_random_and_all_of_them_end(tmp_path: Path) -
         ("latency orders->users 2s", "say it so: FAULT @DURATION for DURATION"),
         ("latency orders->nobody 2s @1s for 1s", "no edge 'orders->nobody'"),
         ("latency orders->users 2s @1s for 60s", "would outlast the load"),
+        ("latency 'orders->users 2s @1s for 1s", "No closing quotation"),
     ],
 )
 def test_a_plan_of_faults_that_cannot_be_is_told_before_anything_is_sent(tmp_path: Path, fault: str, told: str) -> None:
@@ -128,6 +146,49 @@ def test_a_plan_of_faults_that_cannot_be_is_told_before_anything_is_sent(tmp_pat
     assert refused.code == 3
     assert told in refused.log
     assert not asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--rate", "text"), "argument --rate: invalid float value: 'text'"),
+        (("--rtae", "5"), "unrecognized arguments: --rtae"),
+        (("--rate", "-5"), "--rate -5: is out of bounds; let it be from 0 to 100000"),
+        (("--max-p99-ms", "nan"), "--max-p99-ms nan: is out of bounds"),
+        (("--max-errors", "5"), "--max-errors 5: is out of bounds; let it be from 0 to 1"),
+        (("--in-flight", "0"), "--in-flight 0: is out of bounds"),
+        (("--record", "nowhere.py"), "nowhere.py: cannot be loaded"),
+        (("--summary", "nowhere/summary.json"), "there is no folder nowhere"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_before_anything_is_sent(
+    tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    with begun() as stand_in:
+        written_down(tmp_path, stand_in.addresses)
+        words = command(OPEN, *USERS, "-t", "5s", *arguments)
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND_S, check=False)
+    assert done.returncode == 3
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not stand_in.asked
+
+
+def test_a_dispatcher_that_crashes_leaves_a_run_of_which_nobody_knows(tmp_path: Path) -> None:
+    (tmp_path / "relay.py").write_text(BROKEN)
+    with begun() as stand_in:
+        written_down(tmp_path, stand_in.addresses)
+        told = locust(tmp_path, *USERS, "--rate", "20", "-t", "5s", "OpenMe", file=RELAY)
+    assert told.code == 2, told.log
+    assert 0 < told.summary["arrivals"] <= 20
+    assert told.summary["lost"] == 0
+    assert "INCONCLUSIVE: the dispatcher crashed: ZeroDivisionError" in told.log
+
+
+def test_a_time_is_counted_to_three_digits_by_locust_too(well: Well) -> None:
+    counted = {float(took_ms) for row in well[0].statistics.values() for took_ms in row["response_times"]}
+    assert any(took_ms != round(took_ms) for took_ms in counted)  # Locust itself counts in whole milliseconds
+    assert all(took_ms == bucket_ms(took_ms) for took_ms in counted)
 
 
 def test_with_nothing_up_it_says_so_in_one_line_with_the_remedy(tmp_path: Path) -> None:
@@ -138,7 +199,10 @@ def test_with_nothing_up_it_says_so_in_one_line_with_the_remedy(tmp_path: Path) 
     assert "brownout up starts it" in lines[0]
 
 
-def test_a_run_that_is_asked_to_end_does_so_in_order_and_accounts_for_every_arrival(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asking", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_does_so_in_order_and_accounts_for_every_arrival(
+    tmp_path: Path, asking: signal.Signals
+) -> None:
     with begun(slow_s=0.5) as stand_in:
         written_down(tmp_path, stand_in.addresses)
         arguments = command(OPEN, *USERS, "--rate", "40", "-t", "60s", "--summary", "summary.json", "OpenMe")
@@ -148,10 +212,12 @@ def test_a_run_that_is_asked_to_end_does_so_in_order_and_accounts_for_every_arri
         while stand_in.journeys < 40:
             assert time.monotonic() < deadline_s
             time.sleep(0.05)
-        process.terminate()
+        process.send_signal(asking)
         told = ended(tmp_path, process.wait(BOUND_S), (tmp_path / "log").read_text())
     generator = told.summary["generators"]["local"]
-    assert told.code == 2, told.log  # so many were cut that nobody knows
+    assert told.code == 2, told.log
+    assert "INCONCLUSIVE: the run was ended before its time" in told.log
+    assert "Traceback" not in told.log
     assert told.summary["lost"] == 0
     assert generator["cut"] > 0
     assert told.summary["arrivals"] == generator["ended"] + generator["cut"] >= 40

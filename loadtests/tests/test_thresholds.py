@@ -57,8 +57,8 @@ def test_a_load_that_was_not_offered_shows_nothing_of_the_system(tally: Tally, t
     assert told in reasons[0]
 
 
-def test_a_fault_that_did_not_act_shows_nothing_either() -> None:
-    ruling, reasons = Thresholds().ruling(msgspec.structs.replace(GOOD, faults=("it did not act",)))
+def test_what_else_speaks_against_a_run_shows_nothing_either() -> None:
+    ruling, reasons = Thresholds().ruling(msgspec.structs.replace(GOOD, wrong=("it did not act",)))
     assert (ruling, reasons) == (Ruling.INCONCLUSIVE, ["it did not act"])
 
 
@@ -67,3 +67,16 @@ def test_a_run_without_a_request_fails_whatever_is_allowed() -> None:
     ruling, reasons = lax.ruling(Result(0, Tally(), 0, 0, {}))
     assert ruling is Ruling.FAIL
     assert "nothing was measured" in reasons[0]
+
+
+def test_a_run_without_a_request_says_why() -> None:
+    assert Thresholds().ruling(Result(0, Tally(), 0, 0, {}, ("no user is ready",)))[1][1:] == ["no user is ready"]
+
+
+@pytest.mark.parametrize(("took_ms", "told"), [({}, "nothing was measured"), ({5.0: 9}, "")])
+def test_a_run_cut_short_never_passes(took_ms: dict[float, int], told: str) -> None:
+    result = msgspec.structs.replace(GOOD, requests=len(took_ms), took_ms=took_ms, wrong=("ended before its time",))
+    ruling, reasons = Thresholds().ruling(result)
+    assert ruling is not Ruling.PASS
+    assert told in reasons[0]
+    assert "ended before its time" in reasons

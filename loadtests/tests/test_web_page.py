@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -41,13 +42,18 @@ class Page:
         found: dict[str, Any] = json.loads(self.get("/arrivals"))
         return found
 
+    def tab(self) -> list[dict[str, Any]]:
+        (table,) = json.loads(self.get("/stats/requests"))["extended_stats"]
+        rows: list[dict[str, Any]] = table["data"]
+        return rows
+
     def stopped(self) -> bool:
         return bool(json.loads(self.get("/stats/requests"))["state"] == "stopped")
 
 
 @contextmanager
-def page(folder: Path) -> Iterator[tuple[Page, subprocess.Popen[str]]]:
-    port = str(free_port())
+def page(folder: Path, at: int = 0) -> Iterator[tuple[Page, subprocess.Popen[str]]]:
+    port = str(at or free_port())
     words = [word for word in command(OPEN, "--web-host", "127.0.0.1", "--web-port", port) if word != "--headless"]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(words, cwd=folder, text=True, stdout=log, stderr=subprocess.STDOUT)
@@ -73,6 +79,16 @@ def test_runs_are_begun_from_the_page_with_its_numbers(tmp_path: Path) -> None:
         runs_from_the_page(tmp_path)
 
 
+def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+    with begun() as stand_in, socket.create_server(("127.0.0.1", 0)) as taken:
+        written_down(tmp_path, stand_in.addresses)
+        with page(tmp_path, taken.getsockname()[1]) as (_, process):
+            assert process.wait(BOUND_S) == 3
+    log = (tmp_path / "log").read_text()
+    assert "cannot be listened at: Address already in use; --web-port names another" in log
+    assert "Traceback" not in log
+
+
 def runs_from_the_page(folder: Path) -> None:
     with page(folder) as (web, process):
         assert within(BOUND_S, web.is_there), (folder / "log").read_text()
@@ -83,5 +99,14 @@ def runs_from_the_page(folder: Path) -> None:
             assert within(30, lambda: not web.stopped())
             assert within(30, web.stopped), (folder / "log").read_text()
             assert web.arrivals()["arrivals"] == web.arrivals()["generators"]["local"]["ended"] == 2 * rate
+            whole, local = web.tab()
+            assert (whole["name"], whole["lost"], local["name"]) == (f"All {2 * rate} arrivals", 0, "local")
+            assert whole["ended"] == local["ended"] == 2 * rate
+            assert whole["late_p99"] == local["late_p99"] >= whole["late_p50"] > 0
+            assert web.post("/swarm", **users, rate=-rate, shape="constant")["success"]  # Locust asks nobody
+            assert within(30, lambda: bool(web.arrivals()["wrong"]))
+            assert within(30, web.stopped)
+            assert web.arrivals()["wrong"] == [f"--rate -{rate}: is out of bounds; let it be from 0 to 100000"]
+            assert web.arrivals()["arrivals"] == 0
         process.send_signal(signal.SIGTERM)
-        assert process.wait(BOUND_S) == 0, (folder / "log").read_text()
+        assert process.wait(BOUND_S) == 1, (folder / "log").read_text()  # of the last run, which was none
