@@ -8,12 +8,13 @@
 A response time counts from when the journey was due, so a system that stands still makes all that came due meanwhile
 late. Users (``-u``) are who the journeys are done by, any number at the same time by each; how many arrive is
 ``--rate``. Exit codes: 0 all thresholds were kept, 1 one was not, or no request has ended, 2 the load was not offered
-as it should have been, or a fault did not act, 3 it could not be run.
+as it should have been and for as long, or a fault did not act, 3 it could not be run, or not be written down.
 """
 
 import logging
 import signal
 import sys
+from argparse import ArgumentDefaultsHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,10 @@ def _rule(environment: Environment, **_: object) -> None:
             except BrownoutError as error:  # what else there is to write is written
                 log.error("%s", error)  # noqa: TRY400 - same
                 environment.process_exit_code = COULD_NOT_RUN
+
+
+if __name__ == "__main__":  # what this file adds: Locust prints its own help before it has read it
+    usage = "locust -f loadtests/open_model.py [option ...] [class ...]"
+    helping = LocustArgumentParser(usage=usage, add_help=False, formatter_class=ArgumentDefaultsHelpFormatter)
+    _offer_options(helping)
+    helping.print_help()

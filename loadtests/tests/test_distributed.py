@@ -62,7 +62,7 @@ def swarm(folder: Path, workers: int, *arguments: str, **how: Any) -> Iterator[t
     with begun(**how) as stand_in, ExitStack() as stack:
         written_down(folder, stand_in.addresses)
         swarm = Swarm(folder, stack)
-        swarm.master("-u", "8", "-r", "8", "--expect-workers", f"{workers}", *arguments)
+        swarm.master("-u", "8", "-r", "8", "--expect-workers", f"{workers or 1}", *arguments)
         for _ in range(workers):
             swarm.worker()
         yield swarm, stand_in
@@ -148,7 +148,7 @@ def test_without_any_worker_left_what_came_due_is_lost_and_the_run_ends(tmp_path
 
 
 def test_a_master_that_waits_for_workers_can_be_asked_to_end(tmp_path: Path) -> None:
-    with swarm(tmp_path, 0, "--expect-workers", "2") as (nobody, _):
+    with swarm(tmp_path, 0) as (nobody, _):
         log = tmp_path / "master.log"
         deadline_s = time.monotonic() + BOUND_S
         while "open model is ready" not in log.read_text():
