@@ -1,4 +1,4 @@
-"""The world of a run on a Compose project: its servers, and its services standing still while there are cells."""
+"""The world of a run on a Compose project: its servers, and room for copies of its services beside them."""
 
 import asyncio
 import contextlib
@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from brownout.cells.compose import ComposeWorld
-from brownout.cells.composed import composed, container_of
+from brownout.cells.compose import ComposeWorld, forget
+from brownout.cells.composed import CELL, LISTENERS
 from brownout.cells.containers import project
+from brownout.cells.toxiproxy import Toxiproxy
 from brownout.stopping import unless_stopped
 from brownout.topology import Topology
 from brownout.undo import Supervisor
@@ -21,12 +22,18 @@ __all__ = ["hold_stack"]
 PROJECT = "brownout"
 """The project's name, from `.env`; ``COMPOSE_PROJECT_NAME`` overrides it, as for Compose."""
 
+COPY_BYTES = 160 << 20
+"""What a copy may take of the memory: a service of the shop takes 100 MB, with its share of its servers' more."""
+
+FEWEST = 8
+"""Copies that there is room for in any case: the largest scenario has as many."""
+
 
 @contextlib.asynccontextmanager
 async def hold_stack(
     topology: Topology, log: Callable[[str], Path], say: Say, stop: asyncio.Event
 ) -> AsyncIterator[ComposeWorld]:
-    """Hold a project that is up: its own services are stopped, and started again in the end, however that comes.
+    """Hold a project that is up: nothing of it is changed, and no copy is left in the end, however that comes.
 
     Args:
         topology: what the project was made of.
@@ -45,14 +52,32 @@ async def hold_stack(
 @contextlib.asynccontextmanager
 async def _stack(topology: Topology, log: Callable[[str], Path], say: Say) -> AsyncIterator[ComposeWorld]:
     scratch = Path(tempfile.mkdtemp(prefix="brownout-"))
-    name = os.environ.get("COMPOSE_PROJECT_NAME", PROJECT)
+    name = os.environ.get("COMPOSE_PROJECT_NAME") or PROJECT
+    places = max(FEWEST, min(len(LISTENERS), _available_bytes() // COPY_BYTES))
     async with Supervisor(scratch) as supervisor, project(name, supervisor.journal) as there:
-        say("containers", "stopping the services", None)
-        every = [there[container_of(each.service, each.number)] for each in composed(topology).instances]
-        own = [each for each in every if each.runs]
-        try:
-            await asyncio.gather(*(each.stop() for each in own))
-            say("containers", "ready", 1.0)
-            yield ComposeWorld(topology, there, supervisor, log)
-        finally:
-            await asyncio.gather(*(each.start() for each in own))
+        world = ComposeWorld(topology, there, supervisor, log, places)
+        await _clear(world)
+        say("containers", f"room for {places} at a time", 1.0)
+        yield world
+
+
+async def _clear(world: ComposeWorld) -> None:
+    """Remove what runs before may have left on the servers, if their watchdogs had died as well.
+
+    Raises:
+        CellError: a server does not run, or does not answer.
+    """
+    if consul := world.server("consul"):
+        await forget(consul, f'cell in Meta and Meta.cell != "{CELL}"')
+    address = world.server("toxiproxy")
+    assert address  # noqa: S101  there always is one
+    async with Toxiproxy(address) as toxiproxy:
+        for proxy in await toxiproxy.proxies():
+            if not proxy.name.startswith(f"{CELL}."):
+                await toxiproxy.destroy(proxy.name)
+
+
+def _available_bytes() -> int:
+    """Of memory, for programs that are to be started: proc(5), /proc/meminfo."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))

@@ -19,6 +19,10 @@ import aiohttp
 import pytest
 import yaml
 
+from brownout.cells.compose import PROXY_PORTS, forget
+from brownout.cells.composed import LISTENERS
+from brownout.cells.consul import Consul
+from brownout.cells.consul import Registration as Known
 from brownout.servers import Addresses, consul, jaeger, kafka, postgres, prometheus, toxiproxy
 from brownout.topology import EDGE_SERVERS, Edge, Topology, read_topology
 from brownout_shop.discovery.registry import Registration
@@ -67,6 +71,7 @@ def wrong(topology: Topology, stack: Stack) -> list[str]:
         *(each for name in topology.services for each in _wrong_service(topology, stack, name)),
         *(each for name, container in stack.containers.items() for each in _wrong_container(name, container)),
         *_wrong_proxies(topology, stack),
+        *_wrong_listeners(stack),
         *_wrong_scrapes(stack),
     ]
 
@@ -197,6 +202,19 @@ def _wrong_proxies(topology: Topology, stack: Stack) -> Iterator[str]:
             yield f"{proxy['name']}: it is switched off"
 
 
+def _wrong_listeners(stack: Stack) -> Iterator[str]:
+    """The broker has a gate's listeners, which tell clients of ports that no proxy of the file has."""
+    env = stack.containers["kafka"]["environment"]
+    told, bound = (dict(_listeners(env[key])) for key in ("KAFKA_ADVERTISED_LISTENERS", "KAFKA_LISTENERS"))
+    pairs = {(bound.get(name), address) for name, address in told.items()}
+    taken = {_reached_at(proxy) for proxy in stack.proxies} | {f"toxiproxy:{port}" for port in PROXY_PORTS}
+    for listener in LISTENERS:
+        if (listener.upstream, listener.advertised) not in pairs:
+            yield f"kafka: no listener at {listener.upstream}"
+        if listener.advertised in taken:
+            yield f"kafka: {listener.advertised} is a proxy's of another edge"
+
+
 def _wrong_scrapes(stack: Stack) -> Iterator[str]:
     if [each["server"] for each in stack.scrapes["services"]["consul_sd_configs"]] != [UPSTREAM["consul"]]:
         yield "prometheus: it does not ask consul"
@@ -246,6 +264,14 @@ TAMPERED: dict[str, tuple[Callable[[Stack], object], str]] = {
             {"KAFKA_ADVERTISED_LISTENERS": it.containers["kafka"]["environment"]["KAFKA_LISTENERS"]}
         ),
         "orders -> kafka: its proxy leads to",
+    ),
+    "no listener for a gate": (
+        _set_env("kafka", "KAFKA_LISTENERS", "DIRECT://kafka:9092"),
+        "kafka: no listener at kafka:19263",
+    ),
+    "a gate's listener at the file's port": (
+        _set_proxy("compose.orders.users.http.0", "listen", "0.0.0.0:21063"),
+        "kafka: toxiproxy:21063 is a proxy's of another edge",
     ),
     "not advertised": (_set_env("users", "ADVERTISE", "{}"), "users: ADVERTISE is {}"),
     "one setting more": (_set_env("users", "DEBUG", "1"), "users: DEBUG is not both here and there"),
@@ -359,3 +385,22 @@ async def test_a_real_consul_takes_the_registrations_with_containers_names(
         pass
     assert (service["Address"], service["Port"]) == ("users", 8000)
     assert tagged.items() <= service["TaggedAddresses"].items()
+
+
+@pytest.mark.servers
+async def test_what_a_cell_has_registered_is_forgotten_and_nothing_else(servers: Addresses) -> None:
+    assert servers.consul
+    cells = {"cell-a": {"cell": "forget-a"}, "cell-b": {"cell": "forget-b"}, "none": {}}
+    async with Consul(servers.consul) as agent:
+        for name, meta in cells.items():
+            await agent.register(Known(f"forget-{name}", "forgotten", "127.0.0.1", 1, meta))
+        await forget(servers.consul, 'Meta.cell == "forget-a"')
+        assert await _known(agent) == {"forget-cell-b", "forget-none"}
+        await forget(servers.consul, 'Service == "forgotten" and cell in Meta and Meta.cell != "compose"')
+        assert await _known(agent) == {"forget-none"}
+        await agent.deregister("forget-none")
+
+
+async def _known(agent: Consul) -> set[str]:
+    body, _ = await agent.ask("GET", "/v1/agent/services", params={"filter": 'Service == "forgotten"'})
+    return set(json.loads(body))

@@ -154,7 +154,7 @@ def broken() -> Story:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=str)
 def test_a_killed_runner_leaves_the_project_as_it_was(tmp_path: Path, engine: Any, number: signal.Signals) -> None:
-    before = {name: each.id for name, each in containers(engine).items()}
+    before, own = {name: each.id for name, each in containers(engine).items()}, proxies(engine)
     (tmp_path / "scenarios").mkdir()
     for path in (ROOT / "scenarios").glob("*.*"):
         (tmp_path / "scenarios" / path.name).write_bytes(path.read_bytes())
@@ -173,11 +173,17 @@ def test_a_killed_runner_leaves_the_project_as_it_was(tmp_path: Path, engine: An
         running.wait()
     assert within(LEFT_S, lambda: {each.status for each in containers(engine).values()} == {"running"})
     assert {name: each.id for name, each in containers(engine).items()} == before
+    assert within(LEFT_S, lambda: proxies(engine).keys() == own.keys())
     assert toxics(engine) == []
 
 
-def toxics(engine: Any) -> list[str]:
-    """What is broken on the project's proxies."""
+def proxies(engine: Any) -> dict[str, Any]:
+    """The proxies on the project's Toxiproxy by their names."""
     with urlopen(Request(f"http://{address_of(engine, 'toxiproxy')}:8474/proxies"), timeout=5) as answer:
-        proxies = json.load(answer)
-    return [name for name, proxy in proxies.items() if proxy["toxics"] or not proxy["enabled"]]
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def toxics(engine: Any) -> list[str]:
+    """What is broken on them."""
+    return [name for name, proxy in proxies(engine).items() if proxy["toxics"] or not proxy["enabled"]]

@@ -1,40 +1,68 @@
-"""The wiring in containers: what the compose file has keeps its addresses, whatever a scenario has besides."""
+"""The wiring in containers: a gate's cells have names and ports of their own, beside the compose file's."""
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
-from brownout.cells.composed import composed
+from brownout.cells.composed import LISTENERS, celled, composed
+from brownout.cells.wiring import Wiring
+from brownout.servers import Listener
 from brownout.topology import read_topology
 
 TOPOLOGY = read_topology(Path(__file__).parents[2] / "system/topology.toml")
+ALL = tuple(TOPOLOGY.services)
 
 
-def addresses(**instances: int) -> dict[str, tuple[str, str]]:
-    wiring = composed(TOPOLOGY, instances=instances)
-    listens = {each.name: (each.listen, "") for each in wiring.instances}
-    return listens | {proxy.name: (proxy.listen, proxy.upstream) for proxy in wiring.proxies}
+def cell(name: str, ports: Iterator[int], listeners: Iterator[Listener], *services: str, **more: int) -> Wiring:
+    return celled(TOPOLOGY, name, services or ALL, ports, lambda _: next(listeners), instances=more)
 
 
-def test_further_instances_move_nothing_and_are_reached_by_proxies_of_their_own() -> None:
-    before, after = addresses(), addresses(users=3)
-    assert before.items() <= after.items()
-    assert len(set(after.values())) == len(after)
-    assert after["users-2"] == ("users-2:8000", "")
-    assert after["compose.orders.users.http.2"][1] == "users-2:8000"
-    assert after["compose.notifications.users.grpc.1"][1] == "users-1:9000"
+def taken(wiring: Wiring) -> list[str]:
+    """Every address at which somebody listens, every database, and every proxy's name."""
+    listens = [each.listen for each in wiring.instances]
+    proxies = [name for proxy in wiring.proxies for name in (proxy.listen, proxy.name)]
+    return [*listens, *proxies, *wiring.databases]
 
 
-def test_another_cell_differs_in_its_name_and_its_databases_only() -> None:
-    ours, theirs = composed(TOPOLOGY), composed(TOPOLOGY, "c1")
-    changed = {
-        key
-        for our, their in zip(ours.instances, theirs.instances, strict=True)
-        for key, value in their.env.items()
-        if our.env[key] != value
+def test_cells_share_nothing_with_each_other_or_with_the_file() -> None:
+    ports, listeners = count(22000), iter(LISTENERS)
+    both = [cell(name, ports, listeners, users=2) for name in ("c1", "c2")]
+    everything = [each for wiring in (composed(TOPOLOGY), *both) for each in taken(wiring)]
+    assert len(set(everything)) == len(everything)
+
+
+def test_what_is_a_cells_own_is_called_after_it() -> None:
+    wiring = cell("c1", count(22000), iter(LISTENERS), "users", "notifications", users=2)
+    assert {each.listen for each in wiring.instances} == {
+        "users-0.c1:8000",
+        "users-1.c1:8000",
+        "notifications-0.c1:8000",
     }
-    assert changed == {"CELL", "DATABASE_URL"}
-    assert [proxy.listen for proxy in ours.proxies] == [proxy.listen for proxy in theirs.proxies]
+    leads = {proxy.name: proxy.upstream for proxy in wiring.proxies}
+    assert leads["c1.notifications.users.grpc.1"] == "users-1.c1:9000"
+    assert leads["c1.users.postgres.postgres.0"] == "postgres:5432"
+
+
+def test_a_private_server_is_reached_at_a_name_of_the_cells_own() -> None:
+    wiring = celled(TOPOLOGY, "c1", ("users",), count(22000), lambda _: LISTENERS[0], private=("consul",))
+    leads = {proxy.edge.callee: proxy.upstream for proxy in wiring.proxies}
+    assert (leads["consul"], leads["postgres"]) == ("consul.c1:8500", "postgres:5432")
+
+
+def test_a_proxy_to_the_broker_is_where_its_listener_tells_clients_to_go() -> None:
+    wiring = cell("c1", count(22000), iter(LISTENERS))
+    pairs = [(proxy.upstream, proxy.listen) for proxy in wiring.proxies if proxy.protocol == "kafka"]
+    assert pairs == [(each.upstream, each.advertised) for each in LISTENERS[: len(pairs)]]
 
 
 def test_a_scenarios_settings_are_those_of_every_instance_of_the_service() -> None:
-    wiring = composed(TOPOLOGY, instances={"users": 2}, environment={"users": {"RATE_LIMIT_RPS": "5"}})
+    wiring = celled(
+        TOPOLOGY,
+        "c1",
+        ("users",),
+        count(22000),
+        lambda _: LISTENERS[0],
+        instances={"users": 2},
+        environment={"users": {"RATE_LIMIT_RPS": "5"}},
+    )
     assert {each.env["RATE_LIMIT_RPS"] for each in wiring.instances if each.service == "users"} == {"5"}

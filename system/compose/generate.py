@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from brownout.cells.composed import PORTS, composed, container_of
+from brownout.cells.composed import LISTENERS, PORTS, composed, container_of
 from brownout.cells.wiring import Instance, Wiring
 from brownout.topology import Topology, read_topology
 
@@ -28,7 +28,7 @@ HEAD = """\
 """
 HEALTHY = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=4)"
 CHECKED = {"interval": "2s", "timeout": "5s", "retries": 30}
-RARELY = {"interval": "5s"}  # to ask is to start an interpreter
+RARELY = {"interval": "10s"}  # to ask is to start an interpreter
 CONFINED = {
     "read_only": True,
     "tmpfs": ["/tmp"],  # noqa: S108 - the container's own, and all that it may write to
@@ -65,7 +65,8 @@ def _port(address: str) -> int:
 
 
 def _compose(topology: Topology, wiring: Wiring, servers: str) -> dict[str, Any]:
-    services: dict[str, Any] = yaml.safe_load(servers)["services"]
+    given = yaml.safe_load(servers)
+    services: dict[str, Any] = given["services"]
     services["toxiproxy"] |= CONFINED
     services["kafka"]["environment"] |= _listeners(wiring)
     services |= {container_of(each.service, each.number): _service(each, topology) for each in wiring.instances}
@@ -74,7 +75,7 @@ def _compose(topology: Topology, wiring: Wiring, servers: str) -> dict[str, Any]
     for service in services.values():
         service["healthcheck"] = CHECKED | service["healthcheck"]
         service.update(LIMITS | service)
-    return {"services": services}
+    return {"services": services, "networks": given["networks"]}
 
 
 def _service(instance: Instance, topology: Topology) -> dict[str, Any]:
@@ -95,11 +96,13 @@ def _service(instance: Instance, topology: Topology) -> dict[str, Any]:
 
 
 def _listeners(wiring: Wiring) -> dict[str, str]:
-    """The broker's: one for each edge, that tells clients to go to that edge's proxy."""
-    edges = {f"EDGE{n}": proxy for n, proxy in enumerate(each for each in wiring.proxies if each.protocol == "kafka")}
+    """The broker's: one for each edge, that tells clients to go to that edge's proxy; and those of a gate's cells."""
+    pairs = [(proxy.upstream, proxy.listen) for proxy in wiring.proxies if proxy.protocol == "kafka"]
+    pairs += [(listener.upstream, listener.advertised) for listener in LISTENERS]
+    edges = {f"EDGE{number}": pair for number, pair in enumerate(pairs)}
     bound = {"CONTROLLER": "kafka:9093", "DIRECT": "kafka:9092"}
-    bound |= {name: proxy.upstream for name, proxy in edges.items()}
-    told = {"DIRECT": bound["DIRECT"]} | {name: proxy.listen for name, proxy in edges.items()}
+    bound |= {name: upstream for name, (upstream, _) in edges.items()}
+    told = {"DIRECT": bound["DIRECT"]} | {name: advertised for name, (_, advertised) in edges.items()}
     return {
         "KAFKA_LISTENERS": ",".join(f"{name}://{address}" for name, address in bound.items()),
         "KAFKA_ADVERTISED_LISTENERS": ",".join(f"{name}://{address}" for name, address in told.items()),

@@ -1,13 +1,13 @@
-"""A system's wiring in containers: the names and fixed ports that docker-compose.yml has."""
+"""A system's wiring in containers: the names and ports that docker-compose.yml has, and those of a gate's cells."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
 from brownout.cells.wiring import Wiring, wire
 from brownout.servers import Listener
 from brownout.topology import Topology
 
-__all__ = ["CELL", "PORTS", "SERVERS", "composed", "container_of"]
+__all__ = ["CELL", "LISTENERS", "PORTS", "SERVERS", "celled", "composed", "container_of"]
 
 CELL = "compose"
 """The cell that the file starts, and the prefix of its proxies."""
@@ -18,68 +18,68 @@ PORTS = {"": 8000, "grpc": 9000}
 FIRST_PROXY = 20000
 FIRST_LISTENER = 19092
 
+LISTENERS = tuple(Listener(f"kafka:{19200 + number}", f"toxiproxy:{21000 + number}") for number in range(64))
+"""The broker's for a gate's cells, one for each edge to it, besides those that the file's own cell has; each costs
+0.25 MB and 2 threads. No service has more than one, so there are never more services at a time."""
 
-def composed(
-    topology: Topology,
-    cell: str = CELL,
-    *,
-    instances: Mapping[str, int] | None = None,
-    environment: Mapping[str, Mapping[str, str]] | None = None,
-) -> Wiring:
-    """Wire all of a system in containers; what the file has keeps its addresses, whatever there is besides.
+
+def composed(topology: Topology) -> Wiring:
+    """Wire the cell that the file starts.
 
     Args:
         topology: the system's table.
-        cell: the cell's name.
-        instances: how many of a service, where it differs from the topology.
-        environment: settings of services, over those of the topology.
     """
-    addresses = _Addresses()
+    ports, upstreams = count(FIRST_PROXY), count(FIRST_LISTENER)
 
-    def wired(counts: Mapping[str, int]) -> Wiring:
-        return wire(
-            topology,
-            cell,
-            tuple(topology.services),
-            addresses.address,
-            SERVERS,
-            addresses.listener,
-            instances=counts,
-            environment=environment,
-        )
-
-    before = wired({})
-    return wired(instances) if instances else before
-
-
-def container_of(service: str, number: int) -> str:
-    """The host name of an instance."""
-    return f"{service}-{number}" if number else service
-
-
-class _Addresses:
-    """Gives each thing an address, and the same one whenever it is asked for it."""
-
-    def __init__(self) -> None:
-        self._ports: dict[str, int] = {}
-        self._upstreams: dict[str, int] = {}
-        self._next_port = count(FIRST_PROXY)
-        self._next_upstream = count(FIRST_LISTENER)
-
-    def address(self, name: str) -> str:
-        """A service's own is at its container; those of proxies are at Toxiproxy's."""
+    def address(name: str) -> str:
         if "." in name:
-            return f"toxiproxy:{self._numbered(self._ports, name, self._next_port)}"
+            return f"toxiproxy:{next(ports)}"
         instance, _, port = name.partition(":")
         service, _, number = instance.rpartition("-")
         return f"{container_of(service, int(number))}:{PORTS[port]}"
 
-    def listener(self, name: str) -> Listener:
-        upstream = f"kafka:{self._numbered(self._upstreams, name, self._next_upstream)}"
-        return Listener(upstream=upstream, advertised=self.address(name))
+    def listener(name: str) -> Listener:
+        return Listener(f"kafka:{next(upstreams)}", address(name))
 
-    @staticmethod
-    def _numbered(given: dict[str, int], name: str, following: "count[int]") -> int:
-        if name not in given:
-            given[name] = next(following)
-        return given[name]
+    return wire(topology, CELL, tuple(topology.services), address, SERVERS, listener)
+
+
+def celled(
+    topology: Topology,
+    cell: str,
+    services: tuple[str, ...],
+    ports: Iterator[int],
+    listener: Callable[[str], Listener],
+    *,
+    instances: Mapping[str, int] | None = None,
+    environment: Mapping[str, Mapping[str, str]] | None = None,
+    private: tuple[str, ...] = (),
+) -> Wiring:
+    """Wire a cell of a gate, beside the file's own: whatever it has to itself is called after it.
+
+    Args:
+        topology: the system's table.
+        cell: the cell's name.
+        services: those that run.
+        ports: for its proxies.
+        listener: takes one of ``LISTENERS``.
+        instances: how many of a service, where it differs from the topology.
+        environment: settings of services, over those of the topology.
+        private: the servers that the cell has to itself.
+    """
+
+    def address(name: str) -> str:
+        if "." in name:
+            return f"toxiproxy:{next(ports)}"
+        instance, _, port = name.partition(":")
+        return f"{instance}.{cell}:{PORTS[port]}"
+
+    servers = {
+        name: f"{name}.{cell}:{to.rpartition(':')[2]}" if name in private else to for name, to in SERVERS.items()
+    }
+    return wire(topology, cell, services, address, servers, listener, instances=instances, environment=environment)
+
+
+def container_of(service: str, number: int) -> str:
+    """The name of an instance's container in the file."""
+    return f"{service}-{number}" if number else service

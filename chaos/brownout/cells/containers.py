@@ -1,13 +1,16 @@
-"""The containers of a Compose project, by the Docker SDK: found, and stopped, paused, started and copied."""
+"""The containers of a Compose project, by the Docker SDK: found, and copied; copies are stopped, paused and started."""
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
+from itertools import cycle
 from typing import Any, NamedTuple, TypeVar
 
 import docker
@@ -17,13 +20,19 @@ import requests
 from brownout.errors import CellError, FaultError
 from brownout.mending import Journal, Undo
 
-__all__ = ["Container", "Ended", "Project", "project"]
+__all__ = ["COPY", "Container", "Ended", "Project", "project"]
 
 LABEL = "com.docker.compose."
 """Of what Compose says of a container; see its documentation."""
 
+COPY = "brownout.copy"
+"""The label of a copy: the project's name."""
+
 ENGINE_S = 60
-"""Longest that an answer of the engine may take; to stop a container is the slowest, with a second."""
+"""Longest that an answer of the engine may take; to remove a container is the slowest, with half a second."""
+
+CONNECTIONS = 64
+"""Kept to the engine: each of that many containers may be asked for at the same time."""
 
 POLL_S = 0.2
 """How often a container is looked at whose end is waited for; when it ended, the engine knows."""
@@ -55,34 +64,41 @@ class Container:
     """One container. All calls to the engine run in one thread, in order: see `brownout.cells.toxiproxy`.
 
     Args:
-        handle: the SDK's.
-        journal: what is stopped here is written there before.
-        server: the engine's socket.
+        client: the SDK's.
+        name: its own.
 
     Attributes:
-        name: its name.
-        address: its IP address in the project's network, the last one while it does not run.
-        pid: of its program, on this machine; 0 while it does not run.
+        name: the same.
+        attributes: what the engine said of it when it was last looked at; empty before.
     """
 
-    def __init__(self, handle: Any, journal: Journal, server: str) -> None:
-        self.name: str = handle.name
-        self._handle = handle
-        self._journal = journal
-        self._server = server
-        self._worker = ThreadPoolExecutor(1, self.name)
-        self.address, self.pid = "", 0
-        self._take()
+    def __init__(self, client: docker.APIClient, name: str) -> None:
+        self.name = name
+        self.attributes: dict[str, Any] = {}
+        self._client = client
+        self._worker = ThreadPoolExecutor(1, name)
+
+    @property
+    def address(self) -> str:
+        """Its IP address in the project's network; a copy has the same one whether it runs or not."""
+        networks = self.attributes.get("NetworkSettings", {}).get("Networks", {})
+        its = [each["IPAddress"] or (each["IPAMConfig"] or {}).get("IPv4Address", "") for each in networks.values()]
+        return str(its[0]) if its else ""
+
+    @property
+    def pid(self) -> int:
+        """Of its program, on this machine; 0 while it does not run."""
+        return int(self._state.get("Pid", 0))
 
     @property
     def runs(self) -> bool:
         """Whether it ran when it was last looked at."""
-        return bool(self._handle.attrs["State"]["Running"])
+        return bool(self._state.get("Running"))
 
     @property
     def paused(self) -> bool:
         """Whether it stood still when it was last looked at."""
-        return bool(self._handle.attrs["State"]["Paused"])
+        return bool(self._state.get("Paused"))
 
     async def look(self) -> None:
         """See how it is now.
@@ -90,32 +106,27 @@ class Container:
         Raises:
             FaultError: the engine did not answer.
         """
-        await self._do(self._handle.reload)
-        self._take()
+        self.attributes = await self._do(partial(self._client.inspect_container, self.name))
+
+    async def make(self, config: Mapping[str, Any]) -> None:
+        """Make it; it does not run yet.
+
+        Raises:
+            FaultError: the engine refused: it has one of that name, say.
+        """
+        await self._do(partial(self._client.create_container_from_config, config, self.name))
 
     async def start(self) -> None:
-        """Start its program, if it does not run; it may have another address then.
+        """Start its program, if it does not run.
 
         Raises:
             FaultError: the engine refused.
         """
-        await self._do(self._handle.start)
+        await self._do(partial(self._client.start, self.name))
         await self.look()
-        self._journal.undone(self._stop)
-
-    async def stop(self, number: signal.Signals = signal.SIGKILL) -> int:
-        """End its program by a signal, if it runs; returns its exit code once it is gone.
-
-        Whoever outlives the runner starts it again.
-
-        Raises:
-            FaultError: the engine refused, or it does not end.
-        """
-        await asyncio.to_thread(self._journal.begun, self._stop)
-        return await self.end(number)
 
     async def end(self, number: signal.Signals = signal.SIGKILL) -> int:
-        """Do as `stop`; nobody starts it again.
+        """End its program by a signal, if it runs; returns its exit code once it is gone.
 
         Raises:
             FaultError: the engine refused, or it does not end.
@@ -131,9 +142,7 @@ class Container:
         Raises:
             FaultError: the engine refused.
         """
-        await self.look()
-        if self.runs:
-            await self._do(partial(self._kill, number))
+        await self._do(partial(self._send, number))
 
     async def ended(self, within_s: float) -> Ended | None:
         """Wait for the end of its program; None when it still runs.
@@ -146,11 +155,10 @@ class Container:
         while self.runs and asyncio.get_running_loop().time() < last_s:
             await asyncio.sleep(POLL_S)
             await self.look()
-        state = self._handle.attrs["State"]
-        if state["Running"]:
+        if self.runs:
             return None
-        code = int(state["ExitCode"])
-        ended_at = datetime.fromisoformat(state["FinishedAt"])
+        code = int(self._state["ExitCode"])
+        ended_at = datetime.fromisoformat(self._state["FinishedAt"])
         return Ended(SIGNALLED - code if code > SIGNALLED else code, ended_at.timestamp())
 
     async def pause(self) -> None:
@@ -159,7 +167,7 @@ class Container:
         Raises:
             FaultError: the engine refused.
         """
-        await self._do(self._handle.pause)
+        await self._do(partial(self._client.pause, self.name))
 
     async def resume(self) -> None:
         """Let its processes go on, if they stand still.
@@ -169,16 +177,15 @@ class Container:
         """
         await self.look()
         if self.paused:
-            await self._do(self._handle.unpause)
+            await self._do(partial(self._client.unpause, self.name))
 
     async def output(self) -> bytes:
-        """What its program has said.
+        """What its program has said; nothing where it is not there.
 
         Raises:
             FaultError: the engine did not answer.
         """
-        said: bytes = await self._do(self._handle.logs)
-        return said
+        return await self._do(self._output)
 
     async def remove(self) -> None:
         """End it, and leave nothing of it.
@@ -187,115 +194,247 @@ class Container:
             FaultError: the engine refused.
         """
         await self._do(self._remove)
-        self._journal.undone(Undo("remove", server=self._server, container=self.name))
-        self._worker.shutdown(wait=False)
 
-    async def copy(self, name: str, host: str, environment: Mapping[str, str]) -> "Container":
-        """Make a container of the same image, settings and limits; it does not run yet.
-
-        Whoever outlives the runner removes it.
-
-        Args:
-            name: its name.
-            host: the host name by which others in the network find it.
-            environment: settings, over those of this one.
-
-        Raises:
-            FaultError: the engine refused: it has one of that name, say.
-        """
-        config = _copied(self._handle.attrs, host, environment)
-        made = Undo("remove", server=self._server, container=name)
-        await asyncio.to_thread(self._journal.begun, made)
-        handle = await self._do(partial(self._create, config, name))
-        return Container(handle, self._journal, self._server)
+    def close(self) -> None:
+        """Let its thread go; it waits for the call under way, if any, and makes no other."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
 
     @property
-    def _stop(self) -> Undo:
-        return Undo("start", server=self._server, container=self.name)
+    def _state(self) -> Mapping[str, Any]:
+        state: Mapping[str, Any] = self.attributes.get("State", {})
+        return state
 
-    def _take(self) -> None:
-        attributes = self._handle.attrs
-        self.pid = int(attributes["State"].get("Pid") or 0)
-        for network in attributes["NetworkSettings"]["Networks"].values():
-            self.address = network["IPAddress"] or self.address
-
-    def _kill(self, number: signal.Signals) -> None:
+    def _send(self, number: signal.Signals) -> None:
+        if not self._client.inspect_container(self.name)["State"]["Running"]:
+            return
         try:
-            self._handle.kill(signal=number.value)
+            self._client.kill(self.name, number.value)
         except docker.errors.APIError:
-            self._handle.reload()
-            if self._handle.attrs["State"]["Running"]:  # it has not ended between look and signal
+            if self._client.inspect_container(self.name)["State"]["Running"]:  # it has not ended in between
                 raise
 
-    def _remove(self) -> None:
-        with contextlib.suppress(docker.errors.NotFound):  # the watchdog was first
-            self._handle.remove(force=True, v=True)
+    def _output(self) -> bytes:
+        with contextlib.suppress(docker.errors.NotFound):
+            said: bytes = self._client.logs(self.name)
+            return said
+        return b""
 
-    def _create(self, config: dict[str, Any], name: str) -> Any:
-        client = self._handle.client
-        made = client.api.create_container_from_config(config, name)
-        return client.containers.get(made["Id"])
+    def _remove(self) -> None:
+        try:
+            self._client.remove_container(self.name, v=True, force=True)
+        except docker.errors.NotFound:  # the watchdog was first
+            pass
+        except docker.errors.APIError as error:  # same, and it is not done yet
+            if error.status_code != requests.codes.conflict:
+                raise
 
     async def _do(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
         except FAILURES as error:
             raise FaultError(self.name, f"Docker: {error}") from error
+        except RuntimeError:  # of a thread that was let go
+            raise FaultError(self.name, "the run is over") from None
 
 
 class Project:
-    """The containers that Compose has started of one file.
+    """The containers that Compose has started of one file, and their copies.
 
     Args:
         name: the project's.
+        client: the SDK's.
+        server: the engine's socket.
+        journal: each copy is written there before it is made.
         containers: by the service's name in the file.
     """
 
-    def __init__(self, name: str, containers: Mapping[str, Container]) -> None:
+    def __init__(
+        self, name: str, client: docker.APIClient, server: str, journal: Journal, containers: Mapping[str, Container]
+    ) -> None:
         self.name = name
+        self._client = client
+        self._server = server
+        self._journal = journal
         self._containers = containers
+        self._copies: set[Container] = set()
+        self._addresses: dict[str, Iterator[str]] = {}
 
     def __getitem__(self, service: str) -> Container:
         """The container of a service of the file.
 
         Raises:
-            CellError: it has none.
+            CellError: it has none, or that does not run.
         """
-        if service not in self._containers:
-            raise CellError(self.name, f"has no container of {service}", "docker compose up --build --wait makes it")
-        return self._containers[service]
+        there = self._containers.get(service)
+        if there is None or not there.runs:
+            what = "has no container of" if there is None else "has stopped its"
+            raise CellError(self.name, f"{what} {service}", "docker compose up --build --wait starts it")
+        return there
+
+    def copy_of(self, name: str) -> Container:
+        """A container that is a copy as soon as it is made; it is removed whatever becomes of the runner."""
+        made = Container(self._client, f"{self.name}-{name}")
+        self._copies.add(made)
+        return made
+
+    async def make(
+        self, copy: Container, service: str, host: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Make a copy: same image, settings and limits, an address of its own; it does not run yet.
+
+        Args:
+            copy: see `copy_of`.
+            service: of the file, whose container it is a copy of.
+            host: the name by which others in the network find it.
+            environment: settings, over those of that one.
+
+        Raises:
+            CellError: there is nothing to copy, or no address to be had.
+            FaultError: the engine refused: it has one of that name, say.
+        """
+        original = self[service].attributes
+        (network, *_) = original["NetworkSettings"]["Networks"]
+        if network not in self._addresses:
+            self._addresses[network] = cycle(await asyncio.to_thread(self._ours, network))
+        address = next(self._addresses[network])
+        config = _copied(original, self.name, environment or {}, {network: _endpoint(host, address)})
+        await asyncio.to_thread(self._journal.begun, self._removal(copy))
+        await copy.make(config)
+
+    async def remove(self, copy: Container) -> None:
+        """End a copy, and leave nothing of it.
+
+        Raises:
+            FaultError: the engine refused.
+        """
+        await copy.remove()
+        await asyncio.to_thread(copy.close)
+        self._journal.undone(self._removal(copy))
+        self._copies.discard(copy)
+
+    async def sweep(self) -> None:
+        """Remove every copy that there is, of this run or of one before; those that are being made at last.
+
+        Raises:
+            BrownoutError: the engine refused.
+        """
+        copies, self._copies = self._copies, set()
+        for copy in copies:
+            await asyncio.to_thread(copy.close)
+        try:
+            left = await asyncio.to_thread(self._left)
+        except FAILURES as error:
+            raise CellError("docker", str(error)) from None
+        await asyncio.gather(*(each.remove() for each in left))
+        for each in left:
+            each.close()
+
+    def close(self) -> None:
+        """Let all threads go."""
+        for each in self._containers.values():
+            each.close()
+
+    def _removal(self, copy: Container) -> Undo:
+        return Undo("remove", server=self._server, container=copy.name)
+
+    def _left(self) -> list[Container]:
+        listed = self._client.containers(all=True, filters={"label": f"{COPY}={self.name}"})
+        return [Container(self._client, each["Names"][0].removeprefix("/")) for each in listed]
+
+    def _ours(self, network: str) -> list[str]:
+        """The addresses of a network that Compose gives to nobody, so that a stopped copy's is never another's.
+
+        Raises:
+            CellError: there are none.
+        """
+        try:
+            pools = self._client.inspect_network(network)["IPAM"]["Config"]
+        except FAILURES as error:
+            raise CellError(network, f"Docker: {error}") from None
+        for pool in pools:
+            if pool.get("IPRange") and pool["IPRange"] != pool["Subnet"]:
+                given = ipaddress.ip_network(pool["IPRange"])
+                hosts = ipaddress.ip_network(pool["Subnet"]).hosts()
+                return [str(host) for host in hosts if host not in given and str(host) != pool.get("Gateway")]
+        remedy = "docker compose down, then up, of this docker-compose.yml"
+        raise CellError(network, "has no addresses besides those that Compose gives", remedy)
 
 
 @contextlib.asynccontextmanager
 async def project(name: str, journal: Journal) -> AsyncIterator[Project]:
-    """Hold a connection to the engine open, and what it has of a project.
+    """Hold a connection to the engine open, and what it has of a project; nobody else holds the same one.
 
     Args:
         name: the project's.
-        journal: see `Container`.
+        journal: see `Project`.
 
     Raises:
-        CellError: there is no engine on this machine, or it has nothing of the project.
+        CellError: there is no engine on this machine, it has nothing of the project, or another run holds it.
     """
     server = _socket()
-    try:
-        client = await asyncio.to_thread(docker.DockerClient, f"unix://{server}", timeout=ENGINE_S)
-    except FAILURES as error:
-        raise CellError("docker", f"nobody answers at {server}: {error}", "start it, or set DOCKER_HOST") from None
-    try:
-        containers = await asyncio.to_thread(_found, client, name)
-        if not containers:
-            raise CellError(name, "no containers of this project", "docker compose up --build --wait makes them")
-        yield Project(name, {service: Container(one, journal, server) for service, one in containers.items()})
-    finally:
-        await asyncio.to_thread(client.close)
+    with _alone(name):
+        client = await asyncio.to_thread(_connected, server)
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                held = Project(name, client, server, journal, await _found(client, name))
+                stack.callback(held.close)
+                await held.sweep()
+                stack.push_async_callback(held.sweep)
+                yield held
+        finally:
+            await asyncio.to_thread(client.close)
 
 
-def _found(client: Any, name: str) -> dict[str, Any]:
-    """The project's containers by their services, without those that were made to run once."""
+async def _found(client: docker.APIClient, name: str) -> dict[str, Container]:
+    """The project's containers by their services, without copies and those that were made to run once.
+
+    Raises:
+        CellError: there are none, or the engine does not answer.
+    """
     labels = [f"{LABEL}project={name}", f"{LABEL}oneoff=False"]
-    listed = client.containers.list(all=True, filters={"label": labels})
-    return {one.labels[f"{LABEL}service"]: one for one in listed}
+    try:
+        listed = await asyncio.to_thread(client.containers, all=True, filters={"label": labels})
+    except FAILURES as error:
+        raise CellError("docker", str(error)) from None
+    if not listed:
+        remedy = "docker compose up --build --wait makes them; COMPOSE_PROJECT_NAME says which project"
+        raise CellError(name, "no containers of this project", remedy)
+    found = {one["Labels"][f"{LABEL}service"]: Container(client, one["Names"][0].removeprefix("/")) for one in listed}
+    await asyncio.gather(*(each.look() for each in found.values()))
+    return found
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Hold a project's place on this machine: the kernel's name for a socket, which ends with its process.
+
+    Raises:
+        CellError: somebody else has it.
+    """
+    with socket.socket(socket.AF_UNIX) as place:
+        try:
+            place.bind(f"\0brownout-on-{name}")
+        except OSError:
+            raise CellError(name, "another run has this project", "wait for its end") from None
+        yield
+
+
+def _connected(server: str) -> docker.APIClient:
+    try:
+        with socket.socket(socket.AF_UNIX) as tried:  # the SDK wraps four errors into each other
+            tried.settimeout(ENGINE_S)
+            tried.connect(server)
+    except PermissionError as error:
+        remedy = "run as root, or as a member of the group docker"
+        raise CellError("docker", f"{server}: {error.strerror}", remedy) from None
+    except OSError as error:
+        raise CellError("docker", f"{server}: {error.strerror or error}", "start it, or set DOCKER_HOST") from None
+    try:
+        return docker.APIClient(f"unix://{server}", timeout=ENGINE_S, max_pool_size=CONNECTIONS)
+    except docker.errors.InvalidVersion as error:
+        raise CellError("docker", str(error), "install a newer one") from None
+    except FAILURES as error:
+        raise CellError("docker", f"{server}: {error}") from None
 
 
 def _socket() -> str:
@@ -304,22 +443,34 @@ def _socket() -> str:
     Raises:
         CellError: it is another machine's; the addresses of its containers cannot be reached from here.
     """
-    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     if not host.startswith("unix://"):
         raise CellError("docker", f"the engine at {host} is another machine's", "set DOCKER_HOST to unix://PATH")
     return host.removeprefix("unix://")
 
 
-def _copied(attributes: Mapping[str, Any], host: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """What a copy is made from: the same, but for its host name, its environment, and ports that users look at."""
-    config, (network, *_) = attributes["Config"], attributes["NetworkSettings"]["Networks"]
+def _copied(
+    attributes: Mapping[str, Any], project_name: str, environment: Mapping[str, str], endpoints: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a copy is made from: the same, but for its names, settings, ports that users look at, and what it keeps."""
+    config, host = attributes["Config"], attributes["HostConfig"]
     env = dict(each.partition("=")[::2] for each in config["Env"]) | dict(environment)
     return {
-        **{key: value for key, value in config.items() if key not in {"Hostname", "ExposedPorts"}},
+        **{key: value for key, value in config.items() if key not in {"Hostname", "ExposedPorts", "MacAddress"}},
         "Image": attributes["Image"],  # what runs, whatever has its name by now
         "Env": [f"{key}={value}" for key, value in env.items()],
-        "Labels": {**config["Labels"], f"{LABEL}oneoff": "True"},
+        "Labels": {**config["Labels"], f"{LABEL}oneoff": "True", COPY: project_name},
         "Healthcheck": {"Test": ["NONE"]},  # whoever made it asks
-        "HostConfig": {**attributes["HostConfig"], "PortBindings": {}, "RestartPolicy": {"Name": "no"}},
-        "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [host]}}},
+        "HostConfig": {
+            **host,
+            "Binds": [each for each in host.get("Binds") or () if each.startswith("/")],
+            "Mounts": [each for each in host.get("Mounts") or () if each["Type"] != "volume"],
+            "PortBindings": {},
+            "RestartPolicy": {"Name": "no"},
+        },
+        "NetworkingConfig": {"EndpointsConfig": dict(endpoints)},
     }
+
+
+def _endpoint(host: str, address: str) -> dict[str, Any]:
+    return {"Aliases": [host], "IPAMConfig": {"IPv4Address": address}}

@@ -21,7 +21,7 @@ from brownout.topology import Topology
 
 __all__ = ["Copies"]
 
-POLL_S = 0.2
+POLL_S = 0.5
 """To ask the engine whether a container still runs takes 5 ms of a processor, for each of those that start."""
 
 
@@ -55,7 +55,7 @@ class Copies:
         self._instances = {(each.service, each.number): each for each in instances}
         self._changed = changed
         self._consul = consul
-        self._containers: dict[tuple[str, int], Container] = {}
+        self._containers = {key: project.copy_of(f"{cell}-{each.name}") for key, each in self._instances.items()}
         self._signalled_s: dict[tuple[str, int], float] = {}
 
     def instances(self, service: str) -> int:
@@ -68,7 +68,7 @@ class Copies:
         return {self._instances[key].name: waited_s(pid) for key, pid in running.items()}
 
     def address(self, service: str, instance: int = 0) -> str:
-        """Where an instance listens, its own port: a container that was started again may be at another address.
+        """Where an instance listens, its own port.
 
         Raises:
             CellError: the service does not run in this cell.
@@ -140,17 +140,15 @@ class Copies:
         return {"exit_code": ended.exit_code, "after_s": ended.at_s - since_s}
 
     async def _make(self, wired: Instance) -> None:
-        original = self._project[container_of(wired.service, 0)]
-        name = f"{self._project.name}-{self._cell}-{wired.name}"
-        host = container_of(wired.service, wired.number)
-        made = await original.copy(name, host, self._changed[wired.name])
-        self._containers[wired.service, wired.number] = made
+        container = self._containers[wired.service, wired.number]
+        original, host = container_of(wired.service, 0), wired.listen.rpartition(":")[0]
+        await self._project.make(container, original, host, self._changed[wired.name])
         await self.start(wired.service, wired.number)
 
     async def _end(self, key: tuple[str, int], container: Container) -> None:
         log = self._log(f"{self._cell}.{self._instances[key].name}")
         await asyncio.to_thread(log.write_bytes, await container.output())
-        await container.remove()
+        await self._project.remove(container)
 
     async def _ready(self, wired: Instance, container: Container) -> None:
         async with aiohttp.ClientSession(trust_env=False) as session:

@@ -95,8 +95,9 @@ class Journal:
         self._open.difference_update(faults)
 
     def proxy_mended(self, server: str, proxy: str) -> None:
-        """Write down that nothing is left on a proxy."""
-        self.undone(*(fault for fault in self._open.copy() if (fault.server, fault.proxy) == (server, proxy)))
+        """Write down that nothing is left on a proxy; that it is there at all may be another thing to undo."""
+        on_it = [fault for fault in self._open.copy() if (fault.server, fault.proxy) == (server, proxy)]
+        self.undone(*(fault for fault in on_it if fault.how != "destroy"))
 
     def close(self) -> None:
         """Let the file go; the watchdog, which holds it too, says when all is undone."""
@@ -139,8 +140,8 @@ def mend(path: Path, within_s: float = MEND_S) -> Mended:
     run, boot, faults = _read(path)
     lost = [fault for fault in faults if boot != boot_id() and gone_with_boot(fault)]
     done = [f"{fault}: gone, the machine was started again" for fault in lost]
-    deadline_s = time.monotonic() + within_s
     left = _undo_each([fault for fault in reversed(faults) if fault not in lost], done)
+    deadline_s = time.monotonic() + within_s  # by now each was tried, however long dozens of containers take
     while left and time.monotonic() < deadline_s:
         time.sleep(TRY_EVERY_S)
         left = _undo_each(list(left), done)
@@ -183,13 +184,26 @@ def _open_journals(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _undo_each(faults: list[Undo], done: list[str]) -> dict[Undo, str]:
-    """Try each once; adds what was done, and returns what is left, each with its cause."""
+    """Try each once; adds what was done, and returns what is left, each with its cause.
+
+    Containers take half a second each, dozens of them, so all at the same time, and beside the rest.
+    """
     left = {}
-    for fault in faults:
+
+    def attempt(fault: Undo) -> None:
         try:
             done.append(f"{fault}: {undo(fault)}")
         except FaultError as error:
             left[fault] = error.cause
+
+    removing = [threading.Thread(target=attempt, args=(fault,)) for fault in faults if fault.container]
+    for thread in removing:
+        thread.start()
+    for fault in faults:
+        if not fault.container:
+            attempt(fault)
+    for thread in removing:
+        thread.join()
     return left
 
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import time
 from typing import Any, NamedTuple
 
 from brownout.errors import FaultError
@@ -14,9 +15,15 @@ ANSWER_S = 1.0
 """How long Toxiproxy may take over one answer before it is asked again; the usual one takes 2 ms."""
 
 ENGINE_S = 10.0
-"""How long Docker may take to start or to remove a container; the usual one takes half a second."""
+"""How long Docker may take to remove a container; the usual one takes half a second."""
+
+MADE_S = 2.0
+"""How long Docker may still be making a container after whoever asked for it has gone; the usual one takes 0.2 s."""
+
+POLL_S = 0.1
 
 NOT_FOUND = 404
+UNDER_WAY = 409
 REFUSED = 400
 
 
@@ -24,7 +31,7 @@ class Undo(NamedTuple):
     """What undoes a fault, whoever did it and whoever owns what it was done to.
 
     Attributes:
-        how: ``resume`` a process, ``take-off`` a toxic, ``switch-on`` a proxy, ``start`` a container or ``remove`` it.
+        how: ``resume`` a process, ``take-off`` a toxic, ``switch-on`` or ``destroy`` a proxy, ``remove`` a container.
         process: with its end the fault has ended as well: the paused one, or the Toxiproxy; None: not known.
         server: ``host:port`` of Toxiproxy's API, or the path of the Docker engine's socket.
         proxy: its name.
@@ -51,8 +58,8 @@ class Undo(NamedTuple):
                 return f"pause of process {self.process.pid if self.process else '?'}"
             case "take-off":
                 return f"{self.toxic} on {self.proxy}"
-            case "start":
-                return f"stop of container {self.container}"
+            case "destroy":
+                return f"proxy {self.proxy}"
             case "remove":
                 return f"container {self.container}"
         return f"outage of {self.proxy}"
@@ -68,9 +75,9 @@ def undo(fault: Undo) -> str:
         return f"gone with process {fault.process.pid}"
     try:
         if fault.container:
-            return _mend_container(fault)
+            return _remove(fault)
         return _resume(fault) if fault.how == "resume" else _mend_proxy(fault)
-    except (OSError, ValueError, KeyError, TypeError) as error:  # refused, or an answer that Toxiproxy would not give
+    except (OSError, ValueError, LookupError, TypeError) as error:  # refused, or no answer of theirs
         if isinstance(error, ConnectionRefusedError) and fault.proxy:
             return f"gone with Toxiproxy, nobody listens at {fault.server}"
         whose = "Docker" if fault.container else "Toxiproxy"
@@ -79,10 +86,8 @@ def undo(fault: Undo) -> str:
 
 
 def gone_with_boot(fault: Undo) -> bool:
-    """Whether a restart of this machine ended a fault: all but those in a Toxiproxy on another one."""
-    return (
-        fault.how == "start" or fault.process is not None or fault.server.startswith(("127.", "localhost:", "[::1]:"))
-    )
+    """Whether a restart of this machine ended a fault: not in a Toxiproxy on another one, and a container is there."""
+    return fault.process is not None or fault.server.startswith(("127.", "localhost:", "[::1]:"))
 
 
 def _resume(fault: Undo) -> str:
@@ -93,29 +98,34 @@ def _resume(fault: Undo) -> str:
     return "resumed"
 
 
-def _mend_container(fault: Undo) -> str:
+def _remove(fault: Undo) -> str:
+    """Remove a container; one that is not there may be on its way, by the last order of who has gone."""
     path = f"/containers/{fault.container}"
-    if fault.how == "remove":
-        _ask(fault.server, "DELETE", f"{path}?force=true&v=true")
-    else:
-        _ask(fault.server, "POST", f"{path}/start")
-    found = _ask(fault.server, "GET", f"{path}/json")
-    if fault.how == "remove" and found is not None:
+    last_s = time.monotonic() + MADE_S
+    while _ask(fault.server, "GET", f"{path}/json") is None:
+        if time.monotonic() > last_s:
+            return "not there"
+        time.sleep(POLL_S)
+    _ask(fault.server, "DELETE", f"{path}?force=true&v=true")
+    if _ask(fault.server, "GET", f"{path}/json") is not None:
         raise FaultError(str(fault), "it is still there")
-    if found is not None and not found["State"]["Running"]:
-        raise FaultError(str(fault), "it does not run")
-    return "removed" if fault.how == "remove" else "started" if found else "gone with its container"
+    return "removed"
 
 
 def _mend_proxy(fault: Undo) -> str:
     path = f"/proxies/{fault.proxy}"
-    if fault.how == "take-off":
-        _ask(fault.server, "DELETE", f"{path}/toxics/{fault.toxic}")
-    else:
-        _ask(fault.server, "POST", path, {"enabled": True})
+    match fault.how:
+        case "take-off":
+            _ask(fault.server, "DELETE", f"{path}/toxics/{fault.toxic}")
+        case "destroy":
+            _ask(fault.server, "DELETE", path)
+        case _:
+            _ask(fault.server, "POST", path, {"enabled": True})
     proxy = _ask(fault.server, "GET", path)
     if proxy is None:
-        return "gone with its proxy"
+        return "removed" if fault.how == "destroy" else "gone with its proxy"
+    if fault.how == "destroy":
+        raise FaultError(str(fault), "it is still there")
     if fault.how == "take-off" and fault.toxic in (toxic["name"] for toxic in proxy["toxics"]):
         raise FaultError(str(fault), "it is still there")
     if fault.how == "switch-on" and not proxy["enabled"]:
@@ -142,7 +152,7 @@ def _ask(server: str, method: str, path: str, body: object = None) -> Any:
     status = int(head_said.split(b" ", 2)[1]) if head_said.startswith(b"HTTP/1.") else 0
     if status == NOT_FOUND:
         return None
-    if not status or status >= REFUSED:
+    if (not status or status >= REFUSED) and (method, status) != ("DELETE", UNDER_WAY):
         raise OSError(f"status {status}, {body_said[:100].decode(errors='replace').strip()}")
     return json.loads(body_said) if body_said else {}
 
@@ -151,7 +161,11 @@ def _connected(server: str) -> socket.socket:
     if server.startswith("/"):
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(ENGINE_S)
-        connection.connect(server)
+        try:
+            connection.connect(server)
+        except OSError:
+            connection.close()
+            raise
         return connection
     host, _, port = server.rpartition(":")
     return socket.create_connection((host.strip("[]"), int(port)), ANSWER_S)
