@@ -84,6 +84,7 @@ def test_every_chart_is_drawn_and_nothing_is_wider_than_the_page(
 ) -> None:
     page = opened(width, scheme)
     page.get_by_role("button", name="open all").click()
+    page.evaluate("document.querySelectorAll('.numbers').forEach((one) => { one.open = true; })")
     drawn = numbers(page, "[...document.querySelectorAll('.plot svg')].map((svg) => svg.getBoundingClientRect().width)")
     assert len(drawn) == 7  # two of load, latency and errors, and what the limiter was asked
     assert min(drawn) > 250
@@ -91,6 +92,7 @@ def test_every_chart_is_drawn_and_nothing_is_wider_than_the_page(
     assert min(shapes) > 100
     wide, seen = numbers(page, "[document.documentElement.scrollWidth, innerWidth]")
     assert wide <= seen
+    assert page.evaluate("[...document.querySelectorAll('.numbers')].every((one) => one.scrollWidth <= one.clientWidth)")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
