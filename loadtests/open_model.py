@@ -102,41 +102,21 @@ def _offer_options(parser: LocustArgumentParser) -> None:
     add, kept = parser.add_argument, Thresholds()
     add("--shape", choices=list(SHAPES), default="constant", help="How the rate of arrivals changes.")
     add("--rate", type=float, default=10.0, help="Journeys arriving a second.")
-    add("--peak", type=float, default=50.0, help="Journeys a second at a ramp's end and in a spike.")
+    add("--peak", type=float, default=50.0, help="Journeys a second at the peak.")
     add("--poisson", action="store_true", help="Arrivals at random, not evenly spaced.")
     add("--seed", type=int, default=1, help="Draws kinds of journeys and random arrivals.")
     add("--in-flight", type=int, default=2_000, help="Most journeys under way in a process.")
     add("--keep-alive", action="store_true", help="Keep connections, instead of one for each request.")
+
+    def bound(option: str, default: float, told: str) -> None:
+        add(option, type=float, default=default, help=told, include_in_web_ui=False)
+
+    bound("--max-errors", kept.errors, "Largest share of requests that may fail, 0 to 1.")
+    bound("--max-p95-ms", kept.p95_ms, "Longest that the p95 of requests may be, since due.")
+    bound("--max-p99-ms", kept.p99_ms, "Longest that the p99 may be.")
+    bound("--max-late-ms", kept.late_ms, "Most by which the p99 of arrivals may begin late.")
+    bound("--max-dropped", kept.dropped, "Largest share of arrivals not offered, 0 to 1.")
     hidden: dict[str, Any] = {"include_in_web_ui": False}
-    add(
-        "--max-errors",
-        type=float,
-        default=kept.errors,
-        help="Largest share of requests that may fail, 0 to 1.",
-        **hidden,
-    )
-    add(
-        "--max-p95-ms",
-        type=float,
-        default=kept.p95_ms,
-        help="Longest that the p95 of requests may be, since due.",
-        **hidden,
-    )
-    add("--max-p99-ms", type=float, default=kept.p99_ms, help="Longest that the p99 may be.", **hidden)
-    add(
-        "--max-late-ms",
-        type=float,
-        default=kept.late_ms,
-        help="Most by which the p99 of arrivals may begin late.",
-        **hidden,
-    )
-    add(
-        "--max-dropped",
-        type=float,
-        default=kept.dropped,
-        help="Largest share of arrivals not offered, 0 to 1.",
-        **hidden,
-    )
     add("--fault", action="append", default=[], help='"latency orders->users 2s @30s for 20s"; repeated.', **hidden)
     add("--record", default="", help="Write the run down as one of this file's script, for brownout judge.", **hidden)
     add("--contract", default=str(CONTRACT), help="Beside which the journeys are.", **hidden)

@@ -82,7 +82,7 @@ def totals(summary: dict[str, Any]) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def stalled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, int]:
-    arguments = ("--rate", "150", "-t", "10s", "OpenBrowse")
+    arguments = ("--rate", "50", "-t", "10s", "OpenBrowse")
     folder = tmp_path_factory.mktemp("stalled")
     with swarm(folder, 4, *arguments, stall_at_s=4.0, stall_s=2.0) as (several, stand_in):
         return several.ended(), stand_in.journeys
@@ -91,18 +91,18 @@ def stalled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, int]:
 def test_what_the_master_says_is_the_sum_of_its_workers_and_none_is_lost(stalled: tuple[Run, int]) -> None:
     run, asked = stalled
     assert run.code == 0, run.log
-    assert run.summary["arrivals"] == run.summary["requests"] == asked == 1500
-    assert totals(run.summary) == {"taken": 1500, "ended": 1500, "dropped": 0, "returned": 0, "cut": 0}
+    assert run.summary["arrivals"] == run.summary["requests"] == asked == 500
+    assert totals(run.summary) == {"taken": 500, "ended": 500, "dropped": 0, "returned": 0, "cut": 0}
     assert run.summary["lost"] == 0
 
 
 def test_each_worker_has_its_share(stalled: tuple[Run, int]) -> None:
     shares = [one["ended"] for one in stalled[0].summary["generators"].values()]
-    assert shares == pytest.approx([375] * 4, abs=1)
+    assert shares == pytest.approx([125] * 4, abs=1)
 
 
 def test_the_quantiles_of_four_workers_are_those_of_the_whole(stalled: tuple[Run, int]) -> None:
-    truth_s = stalled_s(150, 10, 4, 6)
+    truth_s = stalled_s(50, 10, 4, 6)
     for share in (0.99, 0.999):
         took_s = stalled[0].summary["took_ms"][f"p{100 * share:g}"] / 1000
         assert took_s == pytest.approx(percentile(truth_s, share), rel=0.05)

@@ -15,7 +15,9 @@ from brownout.workload.traffic import Traffic
 from shop_stand_in import begun, locust, percentile, stalled_s, written_down
 from tally import quantile
 
-RATE, SECONDS, STALL_AT_S, STALL_S = 150.0, 10.0, 4.0, 2.0
+RATE, SECONDS, STALL_AT_S, STALL_S = 50.0, 10.0, 4.0, 2.0
+"""At 150 a second what is answered at the stall's end, by one processor all at once, takes it up to 0.16 s: 8 %."""
+
 SHARES = (0.5, 0.8, 0.9, 0.99, 0.999)
 TRUTH_S = stalled_s(RATE, SECONDS, STALL_AT_S, STALL_AT_S + STALL_S)
 
@@ -50,8 +52,8 @@ def test_arithmetic_says_that_one_in_five_waited_for_up_to_two_seconds() -> None
     told("truth", truth_s)
     assert sum(each > 0 for each in TRUTH_S) == RATE * STALL_S
     assert truth_s(0.8) == 0
-    assert truth_s(0.99) == pytest.approx(2 - 15.5 / 150)
-    assert truth_s(0.999) == pytest.approx(2 - 1.5 / 150)
+    assert truth_s(0.99) == pytest.approx(2 - 5.5 / 50)
+    assert truth_s(0.999) == pytest.approx(2 - 0.5 / 50)
 
 
 def test_the_open_model_says_so_too(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ async def test_the_harnesss_own_driver_says_so_too() -> None:
     assert_true(lambda share: percentile(took_s, share))
 
 
-@pytest.mark.parametrize("users", [10, 150])
+@pytest.mark.parametrize("users", [10, 50])
 def test_the_closed_model_says_that_fewer_waited(tmp_path: Path, users: int) -> None:
     with begun(stall_at_s=STALL_AT_S, stall_s=STALL_S) as stand_in:
         written_down(tmp_path, stand_in.addresses)
