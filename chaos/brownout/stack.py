@@ -10,7 +10,7 @@ from pathlib import Path
 
 from brownout.cells.compose import ComposeWorld, forget
 from brownout.cells.composed import CELL, LISTENERS
-from brownout.cells.containers import project
+from brownout.cells.project import project
 from brownout.cells.toxiproxy import Toxiproxy
 from brownout.stopping import unless_stopped
 from brownout.topology import Topology

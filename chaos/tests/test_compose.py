@@ -19,10 +19,8 @@ import aiohttp
 import pytest
 import yaml
 
-from brownout.cells.compose import PROXY_PORTS, forget
+from brownout.cells.compose import PROXY_PORTS
 from brownout.cells.composed import LISTENERS
-from brownout.cells.consul import Consul
-from brownout.cells.consul import Registration as Known
 from brownout.servers import Addresses, consul, jaeger, kafka, postgres, prometheus, toxiproxy
 from brownout.topology import EDGE_SERVERS, Edge, Topology, read_topology
 from brownout_shop.discovery.registry import Registration
@@ -385,22 +383,3 @@ async def test_a_real_consul_takes_the_registrations_with_containers_names(
         pass
     assert (service["Address"], service["Port"]) == ("users", 8000)
     assert tagged.items() <= service["TaggedAddresses"].items()
-
-
-@pytest.mark.servers
-async def test_what_a_cell_has_registered_is_forgotten_and_nothing_else(servers: Addresses) -> None:
-    assert servers.consul
-    cells = {"cell-a": {"cell": "forget-a"}, "cell-b": {"cell": "forget-b"}, "none": {}}
-    async with Consul(servers.consul) as agent:
-        for name, meta in cells.items():
-            await agent.register(Known(f"forget-{name}", "forgotten", "127.0.0.1", 1, meta))
-        await forget(servers.consul, 'Meta.cell == "forget-a"')
-        assert await _known(agent) == {"forget-cell-b", "forget-none"}
-        await forget(servers.consul, 'Service == "forgotten" and cell in Meta and Meta.cell != "compose"')
-        assert await _known(agent) == {"forget-none"}
-        await agent.deregister("forget-none")
-
-
-async def _known(agent: Consul) -> set[str]:
-    body, _ = await agent.ask("GET", "/v1/agent/services", params={"filter": 'Service == "forgotten"'})
-    return set(json.loads(body))

@@ -1,12 +1,19 @@
 """The wiring in containers: a gate's cells have names and ports of their own, beside the compose file's."""
 
+import asyncio
+import json
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from brownout.cells.compose import ComposeWorld, forget
 from brownout.cells.composed import LISTENERS, celled, composed
+from brownout.cells.consul import Consul, Registration
 from brownout.cells.wiring import Wiring
-from brownout.servers import Listener
+from brownout.servers import Addresses, Listener
 from brownout.topology import read_topology
 
 TOPOLOGY = read_topology(Path(__file__).parents[2] / "system/topology.toml")
@@ -66,3 +73,53 @@ def test_a_scenarios_settings_are_those_of_every_instance_of_the_service() -> No
         environment={"users": {"RATE_LIMIT_RPS": "5"}},
     )
     assert {each.env["RATE_LIMIT_RPS"] for each in wiring.instances if each.service == "users"} == {"5"}
+
+
+@pytest.mark.servers
+async def test_what_a_cell_has_registered_is_forgotten_and_nothing_else(servers: Addresses) -> None:
+    assert servers.consul
+    cells = {"cell-a": {"cell": "forget-a"}, "cell-b": {"cell": "forget-b"}, "none": {}}
+    async with Consul(servers.consul) as agent:
+        for name, meta in cells.items():
+            await agent.register(Registration(f"forget-{name}", "forgotten", "127.0.0.1", 1, meta))
+        await forget(servers.consul, 'Meta.cell == "forget-a"')
+        assert await _known(agent) == {"forget-cell-b", "forget-none"}
+        await forget(servers.consul, 'Service == "forgotten" and cell in Meta and Meta.cell != "compose"')
+        assert await _known(agent) == {"forget-none"}
+        await agent.deregister("forget-none")
+
+
+async def _known(agent: Consul) -> set[str]:
+    body, _ = await agent.ask("GET", "/v1/agent/services", params={"filter": 'Service == "forgotten"'})
+    return set(json.loads(body))
+
+
+def world(places: int) -> ComposeWorld:
+    nobody: Any = None  # it asks no container and starts nothing
+    return ComposeWorld(TOPOLOGY, nobody, nobody, Path, places)
+
+
+async def test_a_cell_waits_until_there_is_room_for_all_of_it_and_the_largest_has_all_of_it() -> None:
+    small, entered = world(4), []
+
+    async def cell(name: str, containers: int, leave: asyncio.Event) -> None:
+        async with small.room(containers):
+            entered.append(name)
+            await leave.wait()
+
+    first, others = asyncio.Event(), asyncio.Event()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for name, containers, leave in (("a", 3, first), ("b", 9, others), ("c", 1, others)):
+            group.create_task(cell(name, containers, leave))
+        await asyncio.sleep(0.05)
+        assert entered == ["a"]
+        first.set()
+        others.set()
+    assert entered == ["a", "b", "c"]
+
+
+def test_no_two_cells_have_one_name_and_each_fits_into_a_databases() -> None:
+    one = world(1)
+    names = [one.name_of_cell("a-scenario-with-a-name-that-is-long_2") for _ in range(2)]
+    assert len(set(names)) == 2
+    assert all(len(f"{name}_{'s' * 22}") <= 63 and "_" not in name for name in names)

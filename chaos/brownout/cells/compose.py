@@ -15,11 +15,12 @@ from brownout.cell import Canary
 from brownout.cells.canary import exchange
 from brownout.cells.composed import LISTENERS, celled, composed
 from brownout.cells.consul import Consul, Keys, Registered
-from brownout.cells.containers import Container, Project
+from brownout.cells.containers import Container
 from brownout.cells.copies import Copies
 from brownout.cells.edges import EdgeNetwork
 from brownout.cells.kafka import ListenerPool, Topics
 from brownout.cells.own import aged, scraped
+from brownout.cells.project import Project
 from brownout.cells.ready import READY_S
 from brownout.cells.stores import LocalStores, own_databases
 from brownout.cells.telemetry import ServerTelemetry
@@ -257,17 +258,9 @@ async def compose_cell(
         network, proxies = await stack.enter_async_context(_network(world, wiring))
         if postgres := servers.address("postgres") or world.server("postgres"):
             await stack.enter_async_context(own_databases(postgres, wiring.databases))
-        shared, own = world.server("consul"), servers.address("consul")
-        consul = await stack.enter_async_context(Consul(own or shared)) if shared else None
-        if shared:
-            stack.push_async_callback(forget, shared, f'Meta.cell == "{cell}"')
-        changed = _changed(world.topology, wiring.instances)
-        processes = Copies(world.project, world.topology, world.log, cell, wiring.instances, changed, consul)
-        stack.push_async_callback(processes.end_all)
-        await processes.start_all()
-        if shared and own:
-            found = [each for each in wiring.instances if "consul" in world.topology.words(each.service)]
-            await stack.enter_async_context(scraped(shared, cell, found))
+        agent = servers.address("consul") or world.server("consul")
+        consul = await stack.enter_async_context(Consul(agent)) if agent else None
+        processes = await stack.enter_async_context(_services(world, cell, wiring, consul))
         kafka = world.server("kafka")
         yield ComposeCell(
             cell,
@@ -280,6 +273,26 @@ async def compose_cell(
             Keys(consul, cell),
             proxies,
         )
+
+
+@asynccontextmanager
+async def _services(world: ComposeWorld, cell: str, wiring: Wiring, consul: Consul | None) -> AsyncIterator[Copies]:
+    """Hold a cell's services; whoever registers at an agent of the cell's own is known at the shared one as well.
+
+    Raises:
+        CellError: one could not be started.
+    """
+    changed = _changed(world.topology, wiring.instances)
+    processes = Copies(world.project, world.topology, world.log, cell, wiring.instances, changed, consul)
+    async with AsyncExitStack() as stack:
+        if shared := world.server("consul"):
+            stack.push_async_callback(forget, shared, f'Meta.cell == "{cell}"')
+        stack.push_async_callback(processes.end_all)
+        await processes.start_all()
+        if shared and consul and consul.address != shared:  # Prometheus looks there
+            found = [each for each in wiring.instances if "consul" in world.topology.words(each.service)]
+            await stack.enter_async_context(scraped(shared, cell, found))
+        yield processes
 
 
 async def forget(consul: str, which: str) -> None:

@@ -12,7 +12,8 @@ import aiohttp
 from brownout.cells.canary import exchange
 from brownout.cells.composed import container_of
 from brownout.cells.consul import Consul
-from brownout.cells.containers import Container, Project
+from brownout.cells.containers import Container
+from brownout.cells.project import Project
 from brownout.cells.ready import READY_S, answers
 from brownout.cells.wiring import Instance
 from brownout.errors import CellError
