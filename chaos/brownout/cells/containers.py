@@ -66,7 +66,7 @@ class Container:
     def address(self) -> str:
         """Its IP address in the project's network; a copy has the same one whether it runs or not."""
         networks = self.attributes.get("NetworkSettings", {}).get("Networks", {})
-        its = [each["IPAddress"] or (each["IPAMConfig"] or {}).get("IPv4Address", "") for each in networks.values()]
+        its = [each["IPAddress"] or (each.get("IPAMConfig") or {}).get("IPv4Address", "") for each in networks.values()]
         return str(its[0]) if its else ""
 
     @property
