@@ -15,7 +15,7 @@ def answers_lost() -> Story:
     buying = hold(load("buying", "buy", rate=1), wait(3), unheard, wait(2))
     paid = select("paid", "orders", "SELECT id FROM orders WHERE status = 'paid'")
     unsettled = select("unsettled", "payments", "SELECT order_id FROM payments WHERE status = 'pending'")
-    seen = yield (*OPENED, buying, wait(BREAKER_OPEN_S + TOLD_S), *closed("buying"), paid, unsettled)
+    seen = yield (*OPENED, buying, wait(BREAKER_OPEN_S + TOLD_S), *closed(), paid, unsettled)
     seen.none_failed("buying", "POST /api/orders")
     seen.answered("buying", "POST /api/payments", statuses={201, 502, 503, 504}, within_s=11)
     balanced(seen)

@@ -13,10 +13,10 @@ def cancelled_while_paying() -> Story:
     """Nobody hears the provider while orders are paid and cancelled: all their money goes back, and no other."""
     unheard = hold_all((black_hole("payments -> provider"), outage("provider -> gateway")), wait(15))
     regretting = hold(load("regretting", "buy-and-regret", rate=1), wait(3), unheard, wait(2))
-    over = select("over", "payments", OVER, until=answered("regretting", "id", to=CANCELLED), within_s=20)
+    over = select("over", "payments", OVER, until=answered("id", to=CANCELLED), within_s=20)
     cancelled = select("cancelled", "orders", "SELECT id FROM orders WHERE status = 'cancelled'")
     money = select("money", "provider", "SELECT reference, status FROM charges WHERE status <> 'voided'")
-    seen = yield (*OPENED, regretting, wait(BREAKER_OPEN_S), *closed("regretting"), over, cancelled, money)
+    seen = yield (*OPENED, regretting, wait(BREAKER_OPEN_S), *closed(), over, cancelled, money)
     seen.none_failed("regretting", "POST /api/orders")
     seen.answered("regretting", "POST /api/payments", statuses={201, 409, 502, 503, 504}, within_s=11)
     balanced(seen)

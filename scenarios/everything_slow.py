@@ -15,6 +15,6 @@ STORES = [f"{each} -> postgres" for each in ("users", "products", "orders", "pay
 def everything_slow() -> Story:
     """Every call, query and message takes 0.2 s longer at once: it adds up, and everybody is served."""
     slow = [latency(edge, seconds=0.2) for edge in (*CALLS.split(", "), *MORE.split(", "), *NEWS, *STORES)]
-    seen = yield (*OPENED, hold_all([load("buying", "buy", rate=1), *slow], wait(15)), *closed("buying"))
+    seen = yield (*OPENED, hold_all([load("buying", "buy", rate=1), *slow], wait(15)), *closed())
     seen.none_failed("buying")
     balanced(seen)

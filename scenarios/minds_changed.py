@@ -15,12 +15,12 @@ STANDING = "SELECT count(*) AS books FROM orders WHERE status <> 'cancelled'"
 def minds_changed() -> Story:
     """Orders are cancelled while products is cut off from Kafka for 8 s: their pieces come back, and once."""
     cut = hold(outage("products -> kafka"), wait(8))
-    arrived = answered("buying", "id", to=CANCELLED)
+    arrived = answered("id", to=CANCELLED)
     buying = hold(load("buying", "change-ones-mind", rate=2), wait(3), cut, wait(3))
     withdrawn = messages("withdrawn", "order.cancelled", until=arrived, within_s=20)
     back = select("back", "products", BACK, until=arrived, within_s=20)
     left, standing = select("left", "products", LEFT), select("standing", "orders", STANDING)
-    seen = yield (*OPENED, buying, *closed("buying"), withdrawn, back, left, standing)
+    seen = yield (*OPENED, buying, *closed(), withdrawn, back, left, standing)
     seen.none_failed("buying")
     balanced(seen)
     _all_is_back(seen)

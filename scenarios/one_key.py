@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from books import told
+from books import ORDERED, told
 from brownout.scripts import Seen, Story, answered, calls, messages, script, select
 
 RESERVED = "SELECT order_id, state FROM reservations"
@@ -16,7 +16,7 @@ def one_key() -> Story:
         calls("asking", "order-under-one-key", count=20, together=True),
         calls("again", "order-under-one-key", count=4),
         calls("reusing", "reuse-a-key", count=3),
-        messages("announced", "order.created", until=answered("reusing", "id"), within_s=20),
+        messages("announced", "order.created", until=answered("id", to=ORDERED), within_s=20),
         select("orders", "orders", "SELECT id FROM orders"),
         select("reserved", "products", RESERVED),
     )

@@ -10,7 +10,7 @@ HELD = "SELECT order_id FROM reservations WHERE state = 'held'"
 def orders_database_lost() -> Story:
     """The orders' database is gone for 3 s: whoever orders is told so, and the pieces are given back at once."""
     lost = hold(load("ordering", "order", rate=2), wait(2), hold(outage("orders -> postgres"), wait(3)), wait(13))
-    seen = yield (*OPENED, lost, calls("again", "buy", count=3), *closed("again"), select("held", "products", HELD))
+    seen = yield (*OPENED, lost, calls("again", "buy", count=3), *closed(), select("held", "products", HELD))
     seen.answered("ordering", statuses={201, 503})
     assert not all(one.ok for one in seen.requests("ordering")), "the outage was not felt"
     seen.none_failed("again")

@@ -15,12 +15,10 @@ WANTED = {"hello": "email", "as you like it": "push, sms"}
 @script(steady="notify", clause="2.5", services=["users", "notifications"])
 def told_as_preferred() -> Story:
     """Who asks for SMS and push messages gets both and no e-mail; who asks for nothing gets an e-mail."""
-    usual, preferring = (answered(name, "id", to=TOLD) for name in ("usual", "preferring"))
     seen = yield (
         calls("usual", "notify", count=3),
         calls("preferring", "tell-as-preferred", count=3),
-        select("the usual", "notifications", DELIVERED, until=usual, within_s=10),
-        select("delivered", "notifications", DELIVERED, until=preferring, within_s=10),
+        select("delivered", "notifications", DELIVERED, until=answered("id", to=TOLD), within_s=10),
     )
     seen.none_failed("preferring")
     delivered = {row["id"]: row for row in seen.rows("delivered")}

@@ -11,7 +11,7 @@ def users_restarted() -> Story:
     seen = yield (
         *OPENED,
         hold(load("buying", "buy", rate=2), wait(3), first, wait(3), second, wait(3)),
-        *closed("buying"),
+        *closed(),
     )
     seen.none_failed("buying")
     balanced(seen)

@@ -152,17 +152,17 @@ class Answered(msgspec.Struct, frozen=True):
     """A condition on what is read: everything that some requests had been answered when the reading began is in it.
 
     Attributes:
-        phase: the requests.
+        phase: the requests; None: all so far.
         field: of a successful answer's body, with what is looked for.
         to: only those whose method and path begin so, such as ``POST /api/orders``.
     """
 
-    phase: str
+    phase: str | None
     field: str
     to: str = ""
 
     def values(self, history: History) -> set[str]:
-        """What successful requests of the phase have been answered so far, as text."""
+        """What successful requests that are meant have been answered so far, as text."""
         meant = [one for one in history.requests(self.phase) if one.ok and one.target.startswith(self.to)]
         bodies = [one.completed.detail.get("body") for one in meant if one.completed]
         return {str(body[self.field]) for body in bodies if isinstance(body, dict) and self.field in body}

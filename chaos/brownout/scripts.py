@@ -186,9 +186,9 @@ def put(key: str, value: str) -> Put:
     return Put(key, value)
 
 
-def answered(phase: str, field: str, *, to: str = "") -> Answered:
-    """The condition that a reading has a field of every 2xx answer in a phase, to some requests."""
-    return Answered(phase, field, to)
+def answered(field: str, *, to: str = "") -> Answered:
+    """The condition that a reading has a field of every 2xx answer so far, to some requests."""
+    return Answered(None, field, to)
 
 
 def latency(edge: str, seconds: float) -> Latency:

@@ -23,7 +23,7 @@ from brownout_shop.problems import Problem
 __all__ = ["Database", "DatabaseUnavailableError", "Execute", "NotExecutedError", "Ping", "RefusedValueError"]
 
 log = logging.getLogger(__name__)
-logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO)  # at DEBUG it tells rows, password hashes among them
+logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at DEBUG it tells rows, password hashes among them
 
 CONNECT_WITHIN_S = 3.0
 ANSWER_WITHIN_S = 5.0

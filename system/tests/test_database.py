@@ -69,3 +69,10 @@ async def test_nobody_listening_is_unavailable_at_once() -> None:
     assert not await database.answers()
     assert time.monotonic() - began < 1
     await database.close()
+
+
+async def test_a_statement_is_not_logged(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    database = Database(database_url, MetaData())
+    await database.execute(text("SELECT 'not to be told'"))
+    await database.close()
+    assert "not to be told" not in caplog.text
