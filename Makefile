@@ -49,12 +49,12 @@ gate: install
 	@$(BIN)/brownout gate $(GATE)
 
 gate-compose: install
-	@0COMPOSE_UP)
-	@0BIN)/brownout gate --on compose --grafana 127.0.0.1:3000 0GATE)
+	@$(COMPOSE_UP)
+	@$(BIN)/brownout gate --on compose --grafana 127.0.0.1:3000 $(GATE)
 
 test-compose: install
-	@0COMPOSE_UP)
-	@0BIN)/pytest -m docker chaos/tests/test_compose_gate.py
+	@$(COMPOSE_UP)
+	@$(BIN)/pytest -m docker chaos/tests/test_compose_gate.py
 
 mutants: install
 	@PYTHONPATH=chaos/tests $(BIN)/python -m mutants --table docs/mutants.md

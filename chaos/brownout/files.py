@@ -35,7 +35,7 @@ def read_text(path: Path) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file of which nobody ever sees a part; folders above it are made.
+    """Write a file of which nobody ever sees a part, into a folder that is there.
 
     Raises:
         FileError: it cannot be written; what was there before still is.
