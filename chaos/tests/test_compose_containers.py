@@ -69,9 +69,8 @@ async def test_a_copy_shares_no_name_port_or_volume_with_theoriginal(engine: Sma
 
 async def test_each_copy_has_an_address_that_compose_gives_to_nobody_whether_it_runs_or_not(there: Project) -> None:
     copies = [there.copy_of(f"c1-users-{number}") for number in range(2)]
-    for copy in copies:
-        await there.make(copy, "users", copy.name)
-        await copy.look()
+    await asyncio.gather(*(there.make(copy, "users", copy.name) for copy in copies))
+    await asyncio.gather(*(copy.look() for copy in copies))
     assert [copy.address for copy in copies] == ["10.223.1.0", "10.223.1.1"]
 
 

@@ -52,6 +52,7 @@ class Project:
         self._containers = containers
         self._copies: set[Container] = set()
         self._addresses: dict[str, Iterator[str]] = {}
+        self._looking = asyncio.Lock()
 
     def __getitem__(self, service: str) -> Container:
         """The container of a service of the file.
@@ -88,8 +89,9 @@ class Project:
         """
         original = self[service].attributes
         (network, *_) = original["NetworkSettings"]["Networks"]
-        if network not in self._addresses:
-            self._addresses[network] = cycle(await asyncio.to_thread(self._ours, network))
+        async with self._looking:  # all cells' copies are made at the same time
+            if network not in self._addresses:
+                self._addresses[network] = cycle(await asyncio.to_thread(self._ours, network))
         address = next(self._addresses[network])
         config = _copied(original, self.name, environment or {}, {network: _endpoint(host, address)})
         await asyncio.to_thread(self._journal.begun, self._removal(copy))
