@@ -54,14 +54,14 @@ def engine() -> Iterator[Any]:
 
 def containers(engine: Any, **filters: str) -> dict[str, Any]:
     """The project's containers by their names."""
-    listed = engine.containers.list(all=True, filters={"label": f"{LABEL}project={PROJECT}", **filters})
+    listed = engine.containers.list(all=True, ignore_removed=True, filters={"label": f"{LABEL}project={PROJECT}", **filters})
     return {each.name: each for each in listed}
 
 
 def address_of(engine: Any, service: str) -> str:
     """The address of a service of the file on the project's network."""
     labels = [f"{LABEL}project={PROJECT}", f"{LABEL}service={service}"]
-    (container,) = engine.containers.list(filters={"label": labels})
+    (container,) = engine.containers.list(ignore_removed=True, filters={"label": labels})
     (network,) = container.attrs["NetworkSettings"]["Networks"].values()
     return str(network["IPAddress"])
 
