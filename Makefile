@@ -11,7 +11,7 @@ COMPOSE_UP ?= docker compose up --build --wait
 
 help:
 	@echo 'make gate     break the shop behind Toxiproxy, all promises at once, and judge it (about 6 minutes; 10 more the first time)'
-	@echo 'make gate-compose  the same promises on the containers of docker-compose.yml, one scenario after another (about an hour)'
+	@echo 'make gate-compose  the same promises on the containers of docker-compose.yml, which it starts (about 20 minutes)'
 	@echo 'make test-compose  the containers themselves: confined, sold from, broken by a mutant, left as they were (about 5 minutes)'
 	@echo 'make test     the tests, some of the mutants among them'
 	@echo 'make mutants  every broken shop against the promise that is about it: the score, written to docs/mutants.md (about 15 minutes)'

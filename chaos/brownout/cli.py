@@ -93,9 +93,7 @@ HOLDS: Mapping[On, Hold] = {On.LOCAL: hold_world, On.COMPOSE: hold_stack}
 
 Place = Annotated[
     On,
-    typer.Option(
-        "--on", help="Processes of this machine, or the Compose project that is up: one scenario after another."
-    ),
+    typer.Option("--on", help="Processes of this machine, or containers: copies of the Compose project's that is up."),
 ]
 GrafanaAddress = Annotated[
     str, typer.Option("--grafana", help="host:port of a Grafana that is told what was broken when.")

@@ -54,7 +54,9 @@ def engine() -> Iterator[Any]:
 
 def containers(engine: Any, **filters: str) -> dict[str, Any]:
     """The project's containers by their names."""
-    listed = engine.containers.list(all=True, ignore_removed=True, filters={"label": f"{LABEL}project={PROJECT}", **filters})
+    listed = engine.containers.list(
+        all=True, ignore_removed=True, filters={"label": f"{LABEL}project={PROJECT}", **filters}
+    )
     return {each.name: each for each in listed}
 
 
