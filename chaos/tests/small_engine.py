@@ -32,6 +32,7 @@ class SmallEngine(ThreadingMixIn, UnixStreamServer):
         asked: method and path of every request.
         making: waited for before a container is made.
         slow_s: how long removing one takes.
+        stuck: why the next ones cannot be removed yet.
     """
 
     daemon_threads = True
@@ -45,6 +46,7 @@ class SmallEngine(ThreadingMixIn, UnixStreamServer):
         self.making = threading.Event()
         self.making.set()
         self.slow_s = 0.0
+        self.stuck: list[str] = []
 
     def copies(self) -> set[str]:
         return {name for name, each in self.containers.items() if COPY in each["Config"]["Labels"]}
@@ -98,6 +100,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         name = self._words()[1]
         time.sleep(self.server.slow_s)
+        if self.server.stuck:
+            self._say(500, {"message": f"{name}: {self.server.stuck.pop()}"})
+            return
         found = self.server.containers.pop(name, None)
         self._say(204 if found else 404, None if found else {"message": f"No such container: {name}"})
 

@@ -105,6 +105,16 @@ async def test_what_was_asked_for_when_its_cell_ended_is_made_and_then_removed(
     assert engine.copies() == set()
 
 
+async def test_a_container_that_cannot_be_removed_yet_is_removed_a_little_later(
+    engine: SmallEngine, there: Project
+) -> None:
+    copy = there.copy_of("c1-users-0")
+    await there.make(copy, "users", "users-0.c1")
+    engine.stuck = ["its process is a zombie and cannot be killed"] * 2
+    await there.remove(copy)
+    assert engine.copies() == set()
+
+
 async def test_leaving_removes_every_copy_and_leaves_the_project_alone(engine: SmallEngine, journal: Journal) -> None:
     async with project(PROJECT, journal) as held:
         made, asked_for = held.copy_of("c1-users-0"), held.copy_of("c2-users-0")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -204,13 +205,18 @@ class Container:
         return b""
 
     def _remove(self) -> None:
-        try:
-            self._client.remove_container(self.name, v=True, force=True)
-        except docker.errors.NotFound:  # the watchdog was first
-            pass
-        except docker.errors.APIError as error:  # same, and it is not done yet
-            if error.status_code != requests.codes.conflict:
-                raise
+        last_s = time.monotonic() + GONE_S
+        while True:
+            try:
+                self._client.remove_container(self.name, v=True, force=True)
+            except docker.errors.NotFound:  # the watchdog was first
+                return
+            except docker.errors.APIError:  # same, and it is not done yet; or its program is just about to end
+                if time.monotonic() > last_s:
+                    raise
+            else:
+                return
+            time.sleep(POLL_S)
 
     async def _do(self, work: Callable[[], T]) -> T:
         try:
