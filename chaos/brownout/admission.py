@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from brownout.processors import processor_time
 
-__all__ = ["Admission"]
+__all__ = ["PROCESSORS", "Admission"]
 
 ROOM = 0.7
 """Share of all processors' time above which a further cell would disturb those that are being measured; found by trying

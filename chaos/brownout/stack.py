@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from brownout.admission import PROCESSORS
 from brownout.cells.compose import ComposeWorld, forget
 from brownout.cells.composed import CELL, LISTENERS
 from brownout.cells.project import project
@@ -24,6 +25,10 @@ PROJECT = "brownout"
 
 COPY_BYTES = 160 << 20
 """What a copy may take of the memory: a service of the shop takes 100 MB, with its share of its servers' more."""
+
+COPIES_A_PROCESSOR = 10
+"""What a processor has time for. A container starts its program from nothing, with 4 s of a processor, and those that measure
+wait meanwhile: with 64 places on two processors every other scenario was INCONCLUSIVE."""
 
 FEWEST = 8
 """Copies that there is room for in any case: the largest scenario has as many."""
@@ -53,7 +58,8 @@ async def hold_stack(
 async def _stack(topology: Topology, log: Callable[[str], Path], say: Say) -> AsyncIterator[ComposeWorld]:
     scratch = Path(tempfile.mkdtemp(prefix="brownout-"))
     name = os.environ.get("COMPOSE_PROJECT_NAME") or PROJECT
-    places = max(FEWEST, min(len(LISTENERS), _available_bytes() // COPY_BYTES))
+    most = min(len(LISTENERS), COPIES_A_PROCESSOR * PROCESSORS)
+    places = max(FEWEST, min(most, _available_bytes() // COPY_BYTES))
     async with Supervisor(scratch) as supervisor, project(name, supervisor.journal) as there:
         world = ComposeWorld(topology, there, supervisor, log, places)
         await _clear(world)
