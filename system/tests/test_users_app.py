@@ -234,7 +234,21 @@ async def test_an_admin_changes_anothers_role_which_holds_for_the_tokens_there_a
         assert (await asked(shop.gateway, "PUT", path, headers=headers, json={"role": "customer"}))[0] == status
 
 
-async def test_nobody_gives_up_being_an_admin_so_that_there_is_one_always(shop: Shop, admin: dict[str, str]) -> None:
+async def test_of_two_admins_who_demote_each_other_at_once_one_stays(shop: Shop, admin: dict[str, str]) -> None:
+    ann, root = (await shop.register())[1], (await asked(shop.gateway, "GET", "/api/users/me", headers=admin))[1]
+    for _ in range(50):
+        await shop.database.execute(text("UPDATE users SET role = 'admin'"))
+        answers = await asyncio.gather(
+            *(
+                asked(shop.users, "PUT", f"/users/{whom['id']}/role", json={"role": "customer"}, headers=by)
+                for whom, by in ((ann, {"X-User-Id": root["id"]}), (root, {"X-User-Id": ann["id"]}))
+            )
+        )
+        assert sorted(status for status, _ in answers) == [200, 403]
+        assert sorted((await shop.roles()).values()) == ["admin", "customer"]
+
+
+async def test_nobody_gives_up_being_an_admin(shop: Shop, admin: dict[str, str]) -> None:
     own = (await asked(shop.gateway, "GET", "/api/users/me", headers=admin))[1]
     customer = {"role": "customer"}
     assert (await asked(shop.gateway, "PUT", f"/api/users/{own['id']}/role", headers=admin, json=customer))[0] == 403
