@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query
 from opentelemetry import trace
 from pydantic import BaseModel, Field
 
-from brownout_shop.body import Router
+from brownout_shop.body import Body, Router
 from brownout_shop.database import Database, NotExecutedError
 from brownout_shop.events import Relay
 from brownout_shop.orders.domain import (
@@ -48,7 +48,7 @@ class NewOrder(BaseModel):
     items: Annotated[list[Wanted], Field(max_length=ITEMS)]
 
 
-class NewStatus(BaseModel):
+class NewStatus(Body):
     """Where the shop has got with an order."""
 
     status: Literal[Status.SHIPPED, Status.DELIVERED]

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
-from pydantic import BaseModel, StringConstraints, ValidationError
+from pydantic import StringConstraints, ValidationError
 
-from brownout_shop.body import Router
+from brownout_shop.body import Body, Router
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer
 from brownout_shop.payments import calls
@@ -35,7 +35,7 @@ OrderId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 """A part of a path that leads nowhere else."""
 
 
-class NewPayment(BaseModel):
+class NewPayment(Body):
     """What is paid for."""
 
     order_id: OrderId

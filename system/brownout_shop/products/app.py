@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from brownout_shop.body import Router
+from brownout_shop.body import Body, Router
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer
 from brownout_shop.problems import Problem, documented
@@ -34,14 +34,14 @@ ORDER_ID = r"^[0-9a-f]{32}$"
 OrderId = Annotated[str, Path(pattern=ORDER_ID)]
 
 
-class NewItem(BaseModel):
+class NewItem(Body):
     """What is wanted of one thing."""
 
     sku: str
     quantity: int
 
 
-class NewReservation(BaseModel):
+class NewReservation(Body):
     """What is wanted for an order."""
 
     order_id: str = Field(pattern=ORDER_ID)
