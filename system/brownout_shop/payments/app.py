@@ -77,7 +77,9 @@ def routes(payments: PaymentStore, client: Client, signer: Signer) -> APIRouter:
             raise Problem(402, "payment-refused", "the provider refused the charge")
         if payment.status is not Status.CHARGED:
             raise Problem(409, "wrong-status", "the order was cancelled while it was being paid")
-        await calls.mark_paid(client, payment)
+        if not await calls.mark_paid(client, payment):  # another request was quicker, or the order was cancelled
+            order = await calls.order_of(client, new.order_id, user_id)
+            payment = await _settled(payments, new.order_id, user_id, order)
         return asdict(payment)
 
     @router.get("/payments/{order_id}", responses=documented(401, 404))
