@@ -79,12 +79,23 @@ async def _user_of(x_user_id: Annotated[str, Header()] = "") -> str:
     return x_user_id
 
 
-async def _admin_only(x_user_role: Annotated[str, Header()] = "") -> None:
-    if x_user_role != ADMIN:
+Role = Annotated[str, Header(alias="X-User-Role")]
+
+
+async def _admin_only(role: Role = "") -> None:
+    if role != ADMIN:
         raise Problem(403, "forbidden", "X-User-Role: admins ship and deliver")
 
 
 UserId = Annotated[str, Depends(_user_of)]
+
+
+async def _whose(user_id: UserId, role: Role = "") -> str:
+    """Return whose orders may be read: one's own, and by an admin, who ships them, anybody's."""
+    return "" if role == ADMIN else user_id
+
+
+Whose = Annotated[str, Depends(_whose)]
 
 
 def routes(orders: OrderStore, client: Client) -> APIRouter:
@@ -114,8 +125,8 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
         return {"orders": page, "size": wanted.size, "more": len(found) > wanted.size}
 
     @router.get("/orders/{order_id}", responses=documented(401, 404))
-    async def get_order(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
-        return asdict(await _found(orders, order_id, user_id))
+    async def get_order(order_id: OrderId, whose: Whose) -> dict[str, Any]:
+        return asdict(await _found(orders, order_id, whose))
 
     @router.patch("/orders/{order_id}", dependencies=[Depends(_admin_only)], responses=documented(403, 404, 409))
     async def update_order_status(order_id: OrderId, new: NewStatus) -> dict[str, Any]:
@@ -123,10 +134,7 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
 
     @router.post("/orders/{order_id}/cancel", responses=documented(401, 404, 409))
     async def cancel_order(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
-        order = await orders.cancel(order_id, user_id)
-        if order is None:
-            raise _wrong_move(await _found(orders, order_id, user_id), Status.CANCELLED)
-        return asdict(order)
+        return asdict(await _cancelled(orders, order_id, user_id))
 
     # Not below what the gateway passes on: only payments may say so.
     @router.post("/internal/orders/{order_id}/paid", responses=documented(404, 409))
@@ -186,6 +194,14 @@ async def _found(orders: OrderStore, order_id: str, user_id: str = "") -> Order:
     order = await orders.get(order_id)
     if order is None or user_id not in ("", order.user_id):
         raise Problem(404, "not-found", "no such order")
+    return order
+
+
+async def _cancelled(orders: OrderStore, order_id: str, user_id: str) -> Order:
+    """Cancel a user's order and return it; one that is cancelled already stays so, as its buyer may not know it."""
+    order = await orders.cancel(order_id, user_id) or await _found(orders, order_id, user_id)
+    if order.status is not Status.CANCELLED:
+        raise _wrong_move(order, Status.CANCELLED)
     return order
 
 
