@@ -7,6 +7,8 @@ in the end.
 
 import uuid
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -16,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from brownout_shop.body import Body, Router
 from brownout_shop.database import Database, NotExecutedError
-from brownout_shop.events import Relay
+from brownout_shop.events import Consumer, Relay
 from brownout_shop.orders.domain import (
     ITEMS,
     InvalidOrderError,
@@ -28,7 +30,7 @@ from brownout_shop.orders.domain import (
     keyed_id,
     new_order,
 )
-from brownout_shop.orders.reservation import Reservation, give_back, reserve
+from brownout_shop.orders.reservation import Reservation, answer_overdue, give_back, reserve
 from brownout_shop.orders.store import METADATA, OUTBOX, OrderStore
 from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import CalleeFailedError, CalleeRefusedError, Client
@@ -38,6 +40,8 @@ from brownout_shop.settings import Settings
 __all__ = ["build", "routes"]
 
 ADMIN = "admin"
+SAVED_WITHIN_S = 60
+"""Later, when nobody waits for it any more, an order is not saved: products may ask for its pieces after 600 s."""
 
 tracer = trace.get_tracer("order-service")
 
@@ -70,7 +74,9 @@ def build(settings: Settings, client: Client) -> Service:
     database = Database(settings.database_url.get_secret_value(), METADATA)
     relay = Relay(OUTBOX, database, settings.kafka)
     orders = OrderStore(database, topic=settings.topic, told=relay.wake)
-    return Service(routes(orders, client), needs=("users", "products"), database=database, companions=(relay,))
+    topic, answer = settings.topic("reservation.overdue"), partial(answer_overdue, orders, client)
+    overdue = Consumer(settings.kafka, topic, f"{settings.cell}.orders", answer)
+    return Service(routes(orders, client), needs=("users", "products"), database=database, companions=(relay, overdue))
 
 
 async def _user_of(x_user_id: Annotated[str, Header()] = "") -> str:
@@ -111,10 +117,11 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
                 return asdict(_same(earlier, new.items))
             with tracer.start_as_current_span("ValidateUser"):
                 await _validate_user(client, user_id)
+            before = datetime.now(UTC) + timedelta(seconds=SAVED_WITHIN_S)
             with tracer.start_as_current_span("ReserveStock"):
                 reservation = await reserve(client, order_id, new.items)
             order = _same(_priced(order_id, user_id, reservation), new.items)
-            return asdict(await _saved(orders, client, order, keyed=bool(key)))
+            return asdict(await _saved(orders, client, order, before, keyed=bool(key)))
 
     @router.get("/orders", responses=documented(401, 404))
     async def list_orders(user_id: UserId, wanted: Annotated[Page, Query()]) -> dict[str, Any]:
@@ -165,14 +172,14 @@ def _same(order: Order, wanted: list[Wanted]) -> Order:
     return order
 
 
-async def _saved(orders: OrderStore, client: Client, order: Order, *, keyed: bool) -> Order:
+async def _saved(orders: OrderStore, client: Client, order: Order, before: datetime, *, keyed: bool) -> Order:
     """Save an order and return it, or the one that another request with its key has saved meanwhile.
 
     If it is surely not saved its pieces are given back; if nobody knows, they may be sold. With a key they stay held
     in both cases, until their time is up: the same order may be saved by another request, beside this one or after it.
     """
     try:
-        is_new = await orders.add(order)
+        is_new = await orders.add(order, before)
     except NotExecutedError:
         if not keyed:
             await give_back(client, order.id)
