@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import asyncpg
 import jwt
 import pytest
 from pydantic import SecretStr
@@ -236,18 +237,31 @@ async def test_an_admin_changes_anothers_role_which_holds_for_the_tokens_there_a
         assert (await asked(shop.gateway, "PUT", path, headers=headers, json={"role": "customer"}))[0] == status
 
 
-async def test_of_two_admins_who_demote_each_other_at_once_one_stays(shop: Shop, admin: dict[str, str]) -> None:
+async def test_of_two_admins_who_demote_each_other_at_once_one_stays(
+    shop: Shop, admin: dict[str, str], database_url: str
+) -> None:
     ann, root = (await shop.register())[1], (await asked(shop.gateway, "GET", "/api/users/me", headers=admin))[1]
-    for _ in range(50):
+    other = await asyncpg.connect(database_url, ssl=False, timeout=10)
+    for _ in range(20):
         await shop.database.execute(text("UPDATE users SET role = 'admin'"))
-        answers = await asyncio.gather(
-            *(
-                asked(shop.users, "PUT", f"/users/{whom['id']}/role", json={"role": "customer"}, headers=by)
-                for whom, by in ((ann, {"X-User-Id": root["id"]}), (root, {"X-User-Id": ann["id"]}))
+        async with other.transaction():
+            await other.execute("SELECT FROM users FOR UPDATE")
+            changes = asyncio.gather(
+                *(
+                    asked(shop.users, "PUT", f"/users/{whom['id']}/role", json={"role": "customer"}, headers=by)
+                    for whom, by in ((ann, {"X-User-Id": root["id"]}), (root, {"X-User-Id": ann["id"]}))
+                )
             )
-        )
-        assert sorted(status for status, _ in answers) == [200, 403]
+            await two_wait(shop.database)
+        assert sorted(status for status, _ in await changes) == [200, 403]
         assert sorted((await shop.roles()).values()) == ["admin", "customer"]
+    await other.close()
+
+
+async def two_wait(database: Database) -> None:
+    async with asyncio.timeout(4):
+        while len(await database.execute(text("SELECT 1 FROM pg_locks WHERE NOT granted"))) < 2:  # noqa: ASYNC110 - a lock tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def test_nobody_gives_up_being_an_admin(shop: Shop, admin: dict[str, str]) -> None:
