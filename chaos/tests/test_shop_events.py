@@ -8,7 +8,7 @@ import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 
 import asyncpg
@@ -25,6 +25,11 @@ from brownout.cells.toxiproxy import Toxiproxy
 from brownout.servers import Addresses, KafkaAddresses, Listener
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer, Event, MalformedEventError, Outbox, Relay, consumer, relay
+from brownout_shop.events.publisher import Publisher
+from brownout_shop.products import store as products_store
+from brownout_shop.products.domain import Item
+from brownout_shop.products.expiry import Expiry
+from brownout_shop.products.store import ProductStore
 
 pytestmark = pytest.mark.servers
 
@@ -124,6 +129,27 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
         monkeypatch.setattr(module, "tracer", provider.get_tracer("events"))
     yield exporter
     provider.shutdown()
+
+
+async def test_what_is_overdue_is_asked_about_once_the_broker_is_back(servers: Addresses, shop: Shop) -> None:
+    database = Database(await _new_database(servers.postgres, f"{shop.cell}-products"), products_store.METADATA)
+    await database.prepare()
+    products, asked = ProductStore(database, hold_s=0), asyncio.Queue[Event]()
+    await products.reserve("0" * 32, (Item("vase-1", 1),))
+    expiry = Expiry(products, Publisher(shop.listener.advertised), shop.topic, every_s=0.5)
+    reading = shop.reading(asked.put)
+    await shop.toxiproxy.switch(shop.edge, on=False)
+    await expiry.start()
+    await reading.start()
+    await asyncio.sleep(2)
+    assert (asked.qsize(), len(await products.overdue())) == (0, 1)
+    await shop.toxiproxy.heal(shop.edge)
+    async with asyncio.timeout(20):
+        event = await asked.get()
+    (one,) = await products.overdue()
+    assert event.payload == asdict(one)
+    await asyncio.gather(expiry.stop(5), reading.stop(5))
+    await database.close()
 
 
 async def test_an_event_is_handled_within_a_second_of_its_commit(shop: Shop) -> None:

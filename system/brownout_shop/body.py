@@ -6,8 +6,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
-__all__ = ["Router", "read_json"]
+__all__ = ["Body", "Router", "read_json"]
+
+
+class Body(BaseModel, extra="forbid"):
+    """What a body may say, and no more: a misspelt field would be taken for one that was left out."""
 
 
 class Router(APIRouter):

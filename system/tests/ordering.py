@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ from brownout_shop.database import Database
 from brownout_shop.discovery.registry import Instance
 from brownout_shop.events import Event
 from brownout_shop.orders import app as orders_app
+from brownout_shop.orders.reservation import answer_overdue
 from brownout_shop.orders.store import METADATA, OUTBOX, OrderStore
 from brownout_shop.products import app as products_app
 from brownout_shop.products import store as products_store
@@ -62,10 +64,17 @@ class Shop:
         await database.close()
 
     async def settle(self) -> None:
-        """Have products handle all events that wait, and wait until the time of all that is held is up."""
+        """Have products handle all events that wait, and ask about all that is still held."""
         await self.tell()
+        await self.be_asked()
+
+    async def be_asked(self) -> None:
+        """Wait until the time of all that is held is up, and have orders asked about it."""
         await self.books.execute(text("UPDATE reservations SET expires_at = now() WHERE state = 'held'"))
-        await self.products.expire()
+        store = OrderStore(self.books, topic="c1.{}".format, told=self._wake)
+        async with Client("orders", self._instances, clock=lambda: self._clock_ns) as client:
+            for one in await self.products.overdue():
+                await answer_overdue(store, client, Event("e", "c1.reservation.overdue", asdict(one)))
 
     async def tell(self) -> list[Event]:
         """Have products handle all events that wait; return them."""

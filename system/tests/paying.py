@@ -33,6 +33,7 @@ class Orders:
         self.asked: list[str] = []
         self.app = web.Application()
         self.app.router.add_get("/orders/{id}", self._get)
+        self.app.router.add_post("/orders/{id}/cancel", self._cancel)
         self.app.router.add_post("/internal/orders/{id}/paid", self._mark_paid)
 
     def new(self, *, amount: int = 1990, status: str = "pending", user_id: str = "alice") -> str:
@@ -61,6 +62,14 @@ class Orders:
             return web.json_response({"type": "urn:brownout-shop:problem:wrong-status"}, status=409)
         order["status"] = "paid"
         return web.json_response(order)
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        self.asked.append("CANCEL")
+        order = self.orders[request.match_info["id"]]
+        if order["status"] not in ("pending", "paid", "cancelled"):
+            return web.json_response({"type": "urn:brownout-shop:problem:wrong-status"}, status=409)
+        order["status"] = "cancelled"
+        return self._answer(request)
 
     def _answer(self, request: web.Request) -> web.Response:
         order = self.orders.get(request.match_info["id"])

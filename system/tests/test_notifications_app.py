@@ -225,8 +225,12 @@ async def test_a_silent_email_server_holds_up_nothing_else(
     assert len(await store.of_user("ann")) == 11
 
 
-@pytest.mark.parametrize("wrong", [{"phone": "0151"}, {"device": ""}, {"email": "perhaps"}, {"device": 7}])
-async def test_preferences_out_of_bounds_are_422(session: aiohttp.ClientSession, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"phone": "0151"}, {"device": ""}, {"email": "perhaps"}, {"device": 7}, {"emial": False}]
+)
+async def test_preferences_out_of_bounds_or_misspelt_are_422(
+    session: aiohttp.ClientSession, wrong: dict[str, Any]
+) -> None:
     async with session.put("/preferences/ann", json=wrong) as answer:
         assert (answer.status, (await answer.json(content_type=None))["type"]) == (
             422,

@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from email import message_from_bytes
 from email.message import Message  # noqa: TC003 - as everywhere here
 
 import asyncpg
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from brownout_shop import database
 from brownout_shop.database import Database
 from brownout_shop.notifications.dispatcher import Dispatcher
 from brownout_shop.notifications.domain import (
@@ -20,8 +24,10 @@ from brownout_shop.notifications.domain import (
     State,
     UndeliverableError,
 )
-from brownout_shop.notifications.smtp import Email
-from brownout_shop.notifications.store import METADATA, NotificationStore
+from brownout_shop.notifications.smtp import ANSWER_WITHIN_S, ANSWERS, Email
+from brownout_shop.notifications.store import HELD_S, METADATA, NotificationStore
+from brownout_shop.resilience.deadline import TOTAL_NS
+from brownout_shop.users.domain import ATOM, EMAIL, LABEL
 
 ANN = "ann@example.org"
 HELLO = Delivery("n1", ChannelName.EMAIL, ANN, "hello", 1, "")
@@ -37,6 +43,7 @@ class Smtp:
     def __init__(self) -> None:
         self.answers: dict[str, str | None] = {}
         self.received: list[tuple[str, Message]] = []
+        self.answered = 0
         self.busy: set[asyncio.Task[None]] = set()
         self.port = 0
 
@@ -79,6 +86,7 @@ class Smtp:
                 await asyncio.Event().wait()
             if not answer:
                 return
+            self.answered += 1
             writer.write(f"{answer}\r\n".encode())
             line = "." if answer.startswith("354") else (await reader.readline()).decode()
 
@@ -114,6 +122,29 @@ async def test_a_receiver_or_text_that_is_refused_for_good_is_undeliverable(smtp
     smtp.answers[command] = "550 not here"
     with pytest.raises(UndeliverableError, match="not here"):
         await email(smtp).send(HELLO)
+
+
+@pytest.mark.parametrize("address", ["a@[", 'a@,"', "().@x", "a@b\nBcc: c@d"])
+async def test_an_address_that_nobody_can_write_is_undeliverable(smtp: Smtp, address: str) -> None:
+    with pytest.raises(UndeliverableError, match="cannot be written"):
+        await email(smtp).send(replace(HELLO, address=address))
+    assert smtp.received == []
+
+
+@given(st.from_regex(rf"\A{ATOM}(\.{ATOM})*@{LABEL}(\.{LABEL})*\Z"))
+def test_whoever_could_register_can_be_written_to(address: str) -> None:
+    assume(EMAIL.fullmatch(address))
+    message = Email("127.0.0.1:1", "shop@example.org")._message(replace(HELLO, address=address))
+    assert (message["To"], message.defects) == (address, [])
+
+
+async def test_an_attempt_is_over_before_it_is_anybody_elses(smtp: Smtp) -> None:
+    noting_s = database.ANSWER_WITHIN_S + database.CONNECT_WITHIN_S + database.ANSWER_WITHIN_S
+    assert ANSWERS * ANSWER_WITHIN_S + noting_s < HELD_S
+    assert TOTAL_NS / 1e9 + noting_s < HELD_S
+    smtp.answers["EHLO"] = "502 what?"
+    await email(smtp).send(HELLO)
+    assert 1 + smtp.answered <= ANSWERS  # the connection is one more
 
 
 async def test_an_address_that_the_server_cannot_write_is_undeliverable(smtp: Smtp) -> None:

@@ -23,7 +23,7 @@ from brownout_shop.notifications.domain import (
     UndeliverableError,
     outcome,
 )
-from brownout_shop.notifications.store import METADATA, NotificationStore
+from brownout_shop.notifications.store import HELD_S, METADATA, NotificationStore
 
 FAR_S = 3600.0
 """When a delivery is tried again: no example lasts as long, so what is due does not hang on a slow machine."""
@@ -93,6 +93,18 @@ async def test_two_dispatchers_share_what_waits(store: NotificationStore) -> Non
     ids = [delivery.notification_id for some in taken for delivery in some]
     assert sorted(ids) == sorted(f"n{number}" for number in range(25))
     assert max(map(len, taken)) == 10
+
+
+async def test_what_was_taken_is_nobody_elses_for_as_long_as_an_attempt_may_take(
+    database: Database, store: NotificationStore
+) -> None:
+    await store.add(hello())
+    assert len(await store.take(EMAIL)) == 1
+    later = text("UPDATE deliveries SET due_at = due_at - make_interval(secs => :s)")
+    await database.execute(later.bindparams(s=HELD_S - 5))
+    assert await store.take(EMAIL) == []
+    await database.execute(later.bindparams(s=5.0))
+    assert len(await store.take(EMAIL)) == 1
 
 
 async def test_a_delivery_belongs_to_the_trace_in_which_it_was_asked_for(store: NotificationStore) -> None:

@@ -39,6 +39,7 @@ async def logged_in(shop: dict[str, str]) -> dict[str, str]:
     async with aiohttp.ClientSession(shop["gateway"]) as session:
         async with session.post("/api/users", json=account) as answer:
             user_id = (await answer.json())["id"]
+        del account["name"]
         async with session.post("/api/users/login", json=account) as answer:
             token = (await answer.json())["token"]
     return {"Authorization": f"Bearer {token}", "X-User-Id": user_id}

@@ -4,8 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from brownout_shop.events import Event, MalformedEventError
+from brownout_shop.orders import app as orders_app
 from brownout_shop.orders.domain import keyed_id
-from ordering import Shop, ordered, shop_over
+from brownout_shop.orders.reservation import answer_overdue
+from brownout_shop.orders.store import OrderStore
+from brownout_shop.products.domain import HOLD_S
+from brownout_shop.resilience.client import Client
+from ordering import Shop, ordered, shop_over, word
 
 STATUSES = {201, 502, 503}
 
@@ -63,6 +69,42 @@ async def test_wherever_an_order_with_a_key_is_cut_the_same_request_again_makes_
     assert not shop.fuse.blown
     assert pieces > 10
     assert statuses == STATUSES
+
+
+async def test_a_placed_order_keeps_its_pieces_however_late_products_hears_of_it(shop: Shop, database_url: str) -> None:
+    vase = {"sku": "vase-1", "quantity": 1}
+    async with shop.orders(database_url) as orders:
+        assert (await ordered(orders, vase))[0] == 201
+        await shop.be_asked()
+        status, problem = await ordered(orders, vase, user="bob")
+    assert (status, word(problem)) == (409, "out-of-stock")
+    await shop.settle()
+    await shop.check()
+    assert list((await shop.placed()).values()) == ["pending"]
+
+
+async def test_an_order_that_is_saved_so_late_that_its_pieces_may_be_gone_is_not_saved(
+    shop: Shop, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders_app, "SAVED_WITHIN_S", -1)
+    async with shop.orders(database_url) as orders:
+        assert (await ordered(orders))[0] == 404
+    await shop.settle()
+    await shop.check()
+    assert await shop.placed() == {}
+
+
+def test_no_order_is_saved_when_its_pieces_may_be_asked_about() -> None:
+    apart_s = 300  # that the clocks of orders and the databases may be
+    assert orders_app.SAVED_WITHIN_S + apart_s < HOLD_S
+
+
+@pytest.mark.parametrize("payload", [{}, {"order_id": "0" * 32}, {"order_id": "../x", "until_us": 1}])
+async def test_a_question_about_no_order_is_malformed(shop: Shop, payload: dict[str, str]) -> None:
+    store = OrderStore(shop.books, topic=str, told=lambda: None)
+    async with Client("orders", lambda _: ()) as client:
+        with pytest.raises(MalformedEventError):
+            await answer_overdue(store, client, Event("e", "c1.reservation.overdue", payload))
 
 
 async def test_whatever_is_tried_again_after_its_time_was_up_is_one_order(shop: Shop, database_url: str) -> None:

@@ -55,7 +55,6 @@ async def test_many_at_once_are_one_payment_and_one_charge(shop: Shop, alice: ai
     assert len({payment["id"] for _, payment in answers}) == 1
     assert len(await shop.charges(order_id)) == 1
     assert shop.orders.status(order_id) == "paid"
-    assert shop.orders.asked.count("GET") == 20
 
 
 async def test_a_refused_charge_is_402_and_the_order_stays_as_it_was(shop: Shop, alice: aiohttp.ClientSession) -> None:

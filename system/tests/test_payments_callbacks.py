@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -92,6 +93,26 @@ async def test_the_news_of_a_charge_does_not_pay_a_cancelled_order(shop: Shop, p
     payment = await opened(shop, order_id)
     assert (await told(payments, payment.id, "charged"))[0] == 200
     assert (await status(shop, order_id), shop.orders.status(order_id)) == ("charged", "cancelled")
+
+
+async def test_money_that_the_provider_gives_back_by_itself_cancels_its_order(
+    shop: Shop, payments: aiohttp.ClientSession
+) -> None:
+    order_id = shop.orders.new()
+    _, payment = await paid(payments, order_id)
+    for _ in range(2):
+        assert (await told(payments, payment["id"], "refunded"))[0] == 200
+        assert (await status(shop, order_id), shop.orders.status(order_id)) == ("refunded", "cancelled")
+
+
+async def test_an_order_that_was_shipped_when_its_money_went_back_is_an_error_in_the_log(
+    shop: Shop, payments: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    order_id = shop.orders.new(status="shipped")
+    payment = await opened(shop, order_id)
+    assert (await told(payments, payment.id, "refunded"))[0] == 200
+    assert (await status(shop, order_id), shop.orders.status(order_id)) == ("refunded", "shipped")
+    assert [r.levelno for r in caplog.records if order_id in r.getMessage()] == [logging.ERROR]
 
 
 async def test_twenty_at_once_are_one(shop: Shop, payments: aiohttp.ClientSession) -> None:

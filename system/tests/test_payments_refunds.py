@@ -126,7 +126,8 @@ async def test_between_the_charge_and_the_paid_order(shop: Shop) -> None:
         await when(lambda: _stands(shop, order_id, "charged", "charged"))
         await cancelled(shop, order_id)
         shop.to["orders"].requests.set()
-        assert (await paying)[0] == 201  # charged it was, and the money is on its way back
+        status, problem = await paying
+    assert (status, problem["type"]) == (409, "urn:brownout-shop:problem:wrong-status")
     assert await payment(shop, order_id) == ("refunded", "refunded")
     assert shop.orders.status(order_id) == "cancelled"
 

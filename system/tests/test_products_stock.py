@@ -84,10 +84,11 @@ class Stock(RuleBasedStateMachine):
     def expire(self, order_id: str) -> None:
         over = text("UPDATE reservations SET expires_at = now() WHERE order_id = :order_id")
         self._run.run(self._database.execute(over.bindparams(order_id=order_id)))
-        held = self._model.state(order_id) is State.HELD
-        if held:
+        overdue = self._run.run(self._products.overdue())
+        assert [one.order_id for one in overdue] == [order_id] * (self._model.state(order_id) is State.HELD)
+        for one in overdue:
             self._model.orders[order_id].state = State.RETURNED
-        assert self._run.run(self._products.expire()) == held
+            assert self._run.run(self._products.give_back(order_id, one.until_us)) is State.RETURNED
 
     @rule(order_id=ORDERS)
     def created(self, order_id: str) -> None:

@@ -66,6 +66,14 @@ async def bought(products: ProductStore, *items: Item, order_id: str = "") -> st
     return None
 
 
+async def expire(products: ProductStore) -> list[str]:
+    """Give back all that is overdue, as if there were no orders, and return whose it was."""
+    overdue = await products.overdue()
+    for one in overdue:
+        await products.give_back(one.order_id, one.until_us)
+    return [one.order_id for one in overdue]
+
+
 async def test_preparing_again_brings_back_what_is_missing_and_leaves_the_rest(
     products: ProductStore, database: Database
 ) -> None:
@@ -153,9 +161,9 @@ async def test_what_is_asked_for_again_is_held_from_then_on(products: ProductSto
     for held_before in (True, False):
         await hasty.reserve(ORDER, BOOK)
         if not held_before:
-            await products.expire()
+            await expire(products)
         await products.reserve(ORDER, BOOK)
-        assert await products.expire() == 0
+        assert await products.overdue() == []
         assert await where(products, "book-1") == (999_998, 2, 0)
 
 
@@ -177,7 +185,7 @@ async def test_the_pieces_of_a_cancelled_order_come_back_once_and_are_not_taken_
 async def test_a_cancelled_order_does_not_expire(products: ProductStore, hasty: ProductStore) -> None:
     await hasty.reserve(ORDER, BOOK)
     await products.cancel(ORDER)
-    assert await products.expire() == 0
+    assert await products.overdue() == []
     assert await where(products, "book-1") == (1_000_000, 0, 0)
 
 
@@ -194,33 +202,59 @@ async def test_a_sale_counts_once_and_cannot_be_given_back(products: ProductStor
     assert await where(products, "book-1") == (999_998, 0, 2)
 
 
-async def test_an_expired_reservation_is_given_back_and_one_in_its_time_is_not(
+async def test_an_overdue_reservation_is_given_back_and_one_in_its_time_is_not(
     products: ProductStore, hasty: ProductStore
 ) -> None:
     await products.reserve(ORDER, VASE)
     await hasty.reserve("1" * 32, BOOK)
-    assert await products.expire() == 1
+    assert await expire(products) == ["1" * 32]
     assert await where(products, "vase-1") == (0, 1, 0)
     assert await where(products, "book-1") == (1_000_000, 0, 0)
+
+
+async def test_an_answer_that_comes_late_gives_back_nothing_that_is_held_on_since(
+    products: ProductStore, hasty: ProductStore
+) -> None:
+    await hasty.reserve(ORDER, BOOK)
+    (overdue,) = await products.overdue()
+    await products.reserve(ORDER, BOOK)
+    assert await products.give_back(overdue.order_id, overdue.until_us) is State.HELD
+    assert await where(products, "book-1") == (999_998, 2, 0)
+
+
+async def test_what_is_held_on_while_it_is_given_back_stays_held(
+    products: ProductStore, hasty: ProductStore, database: Database, database_url: str
+) -> None:
+    await hasty.reserve(ORDER, BOOK)
+    (overdue,) = await products.overdue()
+    other = await asyncpg.connect(database_url, ssl=False, timeout=10)
+    async with other.transaction():
+        await other.execute("SELECT FROM products WHERE sku = 'book-1' FOR UPDATE")
+        late = asyncio.create_task(products.give_back(overdue.order_id, overdue.until_us))
+        await somebody_waits(database)
+        await database.execute(text("UPDATE reservations SET expires_at = now() + interval '600 s'"))
+    await other.close()
+    assert await late is State.HELD
+    assert await where(products, "book-1") == (999_998, 2, 0)
 
 
 async def test_what_is_sold_does_not_expire(products: ProductStore, hasty: ProductStore) -> None:
     await hasty.reserve(ORDER, BOOK)
     await products.sell(ORDER)
-    assert await products.expire() == 0
+    assert await products.overdue() == []
     assert await where(products, "book-1") == (999_998, 0, 2)
 
 
 async def test_a_late_sale_takes_expired_pieces_again(products: ProductStore, hasty: ProductStore) -> None:
     await hasty.reserve(ORDER, BOOK)
-    await products.expire()
+    await expire(products)
     assert await products.sell(ORDER) is State.SOLD
     assert await where(products, "book-1") == (999_998, 0, 2)
 
 
 async def test_a_late_sale_never_takes_what_another_holds(products: ProductStore, hasty: ProductStore) -> None:
     await hasty.reserve(ORDER, (Item("book-1", 1), Item("vase-1", 1)))
-    await products.expire()
+    await expire(products)
     await products.reserve("1" * 32, VASE)
     assert await products.sell(ORDER) is State.RETURNED
     assert await where(products, "vase-1") == (0, 1, 0)
@@ -264,7 +298,7 @@ async def test_whatever_happens_at_once_no_piece_is_lost_or_made(
     async def live(store: ProductStore) -> None:
         items = [Item(sku, chance.randint(1, 3)) for sku in sorted(chance.sample(skus, 2))]
         if order_id := await bought(store, *items):
-            changes = [store.sell(order_id), store.give_back(order_id), store.cancel(order_id), store.expire()]
+            changes = [store.sell(order_id), store.give_back(order_id), store.cancel(order_id), expire(store)]
             chance.shuffle(changes)
             await asyncio.gather(*changes[:2], bought(store, *items, order_id=order_id), *changes[2:])
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import asyncpg
 import jwt
 import pytest
 from pydantic import SecretStr
@@ -119,8 +120,9 @@ async def made(database: Database, email: str = ADMIN) -> None:
     await first._make()
 
 
-async def test_who_registers_is_a_customer_whatever_they_claim(shop: Shop) -> None:
-    status, user = await shop.register(role="admin")
+async def test_who_registers_is_a_customer_and_cannot_claim_to_be_more(shop: Shop) -> None:
+    assert (await shop.register(role="admin"))[0] == 422
+    status, user = await shop.register()
     assert (status, user) == (201, {"id": user["id"], "name": "Ann", "email": "ann@example.org", "role": "customer"})
 
 
@@ -139,10 +141,11 @@ async def test_who_is_not_known_by_address_and_password_gets_no_token(shop: Shop
 async def test_a_token_lets_one_read_and_change_ones_own_data_and_nobody_elses(shop: Shop) -> None:
     ann, bob = (await shop.register())[1], (await shop.register("bob@example.org"))[1]
     headers = await shop.bearer()
-    changes = {"name": "Anna", "email": "Anna@example.org", "role": "admin", "id": "0"}
+    changes = {"name": "Anna", "email": "Anna@example.org"}
     assert await asked(shop.gateway, "GET", "/api/users/me", headers=headers) == (200, ann)
     changed = {**ann, "name": "Anna", "email": "anna@example.org"}
     assert await asked(shop.gateway, "PATCH", "/api/users/me", headers=headers, json=changes) == (200, changed)
+    assert (await asked(shop.gateway, "PATCH", "/api/users/me", headers=headers, json={"role": "admin"}))[0] == 422
     assert await asked(shop.gateway, "GET", f"/api/users/{ann['id']}", headers=headers) == (200, changed)
     for method in ("GET", "PATCH"):
         assert (await asked(shop.gateway, method, f"/api/users/{bob['id']}", headers=headers, json=changes))[0] == 403
@@ -234,7 +237,34 @@ async def test_an_admin_changes_anothers_role_which_holds_for_the_tokens_there_a
         assert (await asked(shop.gateway, "PUT", path, headers=headers, json={"role": "customer"}))[0] == status
 
 
-async def test_nobody_gives_up_being_an_admin_so_that_there_is_one_always(shop: Shop, admin: dict[str, str]) -> None:
+async def test_of_two_admins_who_demote_each_other_at_once_one_stays(
+    shop: Shop, admin: dict[str, str], database_url: str
+) -> None:
+    ann, root = (await shop.register())[1], (await asked(shop.gateway, "GET", "/api/users/me", headers=admin))[1]
+    other = await asyncpg.connect(database_url, ssl=False, timeout=10)
+    for _ in range(20):
+        await shop.database.execute(text("UPDATE users SET role = 'admin'"))
+        async with other.transaction():
+            await other.execute("SELECT FROM users FOR UPDATE")
+            changes = asyncio.gather(
+                *(
+                    asked(shop.users, "PUT", f"/users/{whom['id']}/role", json={"role": "customer"}, headers=by)
+                    for whom, by in ((ann, {"X-User-Id": root["id"]}), (root, {"X-User-Id": ann["id"]}))
+                )
+            )
+            await two_wait(shop.database)
+        assert sorted(status for status, _ in await changes) == [200, 403]
+        assert sorted((await shop.roles()).values()) == ["admin", "customer"]
+    await other.close()
+
+
+async def two_wait(database: Database) -> None:
+    async with asyncio.timeout(4):
+        while len(await database.execute(text("SELECT 1 FROM pg_locks WHERE NOT granted"))) < 2:  # noqa: ASYNC110 - a lock tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_nobody_gives_up_being_an_admin(shop: Shop, admin: dict[str, str]) -> None:
     own = (await asked(shop.gateway, "GET", "/api/users/me", headers=admin))[1]
     customer = {"role": "customer"}
     assert (await asked(shop.gateway, "PUT", f"/api/users/{own['id']}/role", headers=admin, json=customer))[0] == 403

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, StringConstraints
+from pydantic import StringConstraints
 
-from brownout_shop.body import Router
+from brownout_shop.body import Body, Router
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer
 from brownout_shop.notifications.channel import Channel, Mailbox
@@ -33,14 +33,14 @@ __all__ = ["build", "channels", "routes"]
 Id = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,100}$")]
 
 
-class NewNotification(BaseModel):
+class NewNotification(Body):
     """What a user shall be told."""
 
     user_id: Id
     text: str
 
 
-class NewPreferences(BaseModel):
+class NewPreferences(Body):
     """How a user wants to be told; without a phone or a device there are no SMS or push messages."""
 
     email: bool = True

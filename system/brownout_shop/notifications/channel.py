@@ -23,7 +23,7 @@ class Channel(Protocol):
 
 
 class Mailbox:
-    """Stands in where no server is named: what is kept in the database is all there is, and users read it there."""
+    """Stands in where no server is named: what is kept in the database is all there is."""
 
     async def send(self, delivery: Delivery) -> None:
         """Send nothing."""

@@ -7,6 +7,8 @@ in the end.
 
 import uuid
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -14,9 +16,9 @@ from fastapi import APIRouter, Depends, Header, Path, Query
 from opentelemetry import trace
 from pydantic import BaseModel, Field
 
-from brownout_shop.body import Router
+from brownout_shop.body import Body, Router
 from brownout_shop.database import Database, NotExecutedError
-from brownout_shop.events import Relay
+from brownout_shop.events import Consumer, Relay
 from brownout_shop.orders.domain import (
     ITEMS,
     InvalidOrderError,
@@ -28,7 +30,7 @@ from brownout_shop.orders.domain import (
     keyed_id,
     new_order,
 )
-from brownout_shop.orders.reservation import Reservation, give_back, reserve
+from brownout_shop.orders.reservation import Reservation, answer_overdue, give_back, reserve
 from brownout_shop.orders.store import METADATA, OUTBOX, OrderStore
 from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import CalleeFailedError, CalleeRefusedError, Client
@@ -38,6 +40,8 @@ from brownout_shop.settings import Settings
 __all__ = ["build", "routes"]
 
 ADMIN = "admin"
+SAVED_WITHIN_S = 60
+"""Later, when nobody waits for it any more, an order is not saved: products may ask for its pieces after 600 s."""
 
 tracer = trace.get_tracer("order-service")
 
@@ -48,7 +52,7 @@ class NewOrder(BaseModel):
     items: Annotated[list[Wanted], Field(max_length=ITEMS)]
 
 
-class NewStatus(BaseModel):
+class NewStatus(Body):
     """Where the shop has got with an order."""
 
     status: Literal[Status.SHIPPED, Status.DELIVERED]
@@ -70,7 +74,9 @@ def build(settings: Settings, client: Client) -> Service:
     database = Database(settings.database_url.get_secret_value(), METADATA)
     relay = Relay(OUTBOX, database, settings.kafka)
     orders = OrderStore(database, topic=settings.topic, told=relay.wake)
-    return Service(routes(orders, client), needs=("users", "products"), database=database, companions=(relay,))
+    topic, answer = settings.topic("reservation.overdue"), partial(answer_overdue, orders, client)
+    overdue = Consumer(settings.kafka, topic, f"{settings.cell}.orders", answer)
+    return Service(routes(orders, client), needs=("users", "products"), database=database, companions=(relay, overdue))
 
 
 async def _user_of(x_user_id: Annotated[str, Header()] = "") -> str:
@@ -79,12 +85,23 @@ async def _user_of(x_user_id: Annotated[str, Header()] = "") -> str:
     return x_user_id
 
 
-async def _admin_only(x_user_role: Annotated[str, Header()] = "") -> None:
-    if x_user_role != ADMIN:
+Role = Annotated[str, Header(alias="X-User-Role")]
+
+
+async def _admin_only(role: Role = "") -> None:
+    if role != ADMIN:
         raise Problem(403, "forbidden", "X-User-Role: admins ship and deliver")
 
 
 UserId = Annotated[str, Depends(_user_of)]
+
+
+async def _whose(user_id: UserId, role: Role = "") -> str:
+    """Return whose orders may be read: one's own, and by an admin, who ships them, anybody's."""
+    return "" if role == ADMIN else user_id
+
+
+Whose = Annotated[str, Depends(_whose)]
 
 
 def routes(orders: OrderStore, client: Client) -> APIRouter:
@@ -100,10 +117,11 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
                 return asdict(_same(earlier, new.items))
             with tracer.start_as_current_span("ValidateUser"):
                 await _validate_user(client, user_id)
+            before = datetime.now(UTC) + timedelta(seconds=SAVED_WITHIN_S)
             with tracer.start_as_current_span("ReserveStock"):
                 reservation = await reserve(client, order_id, new.items)
             order = _same(_priced(order_id, user_id, reservation), new.items)
-            return asdict(await _saved(orders, client, order, keyed=bool(key)))
+            return asdict(await _saved(orders, client, order, before, keyed=bool(key)))
 
     @router.get("/orders", responses=documented(401, 404))
     async def list_orders(user_id: UserId, wanted: Annotated[Page, Query()]) -> dict[str, Any]:
@@ -114,8 +132,8 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
         return {"orders": page, "size": wanted.size, "more": len(found) > wanted.size}
 
     @router.get("/orders/{order_id}", responses=documented(401, 404))
-    async def get_order(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
-        return asdict(await _found(orders, order_id, user_id))
+    async def get_order(order_id: OrderId, whose: Whose) -> dict[str, Any]:
+        return asdict(await _found(orders, order_id, whose))
 
     @router.patch("/orders/{order_id}", dependencies=[Depends(_admin_only)], responses=documented(403, 404, 409))
     async def update_order_status(order_id: OrderId, new: NewStatus) -> dict[str, Any]:
@@ -123,10 +141,7 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
 
     @router.post("/orders/{order_id}/cancel", responses=documented(401, 404, 409))
     async def cancel_order(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
-        order = await orders.cancel(order_id, user_id)
-        if order is None:
-            raise _wrong_move(await _found(orders, order_id, user_id), Status.CANCELLED)
-        return asdict(order)
+        return asdict(await _cancelled(orders, order_id, user_id))
 
     # Not below what the gateway passes on: only payments may say so.
     @router.post("/internal/orders/{order_id}/paid", responses=documented(404, 409))
@@ -157,14 +172,14 @@ def _same(order: Order, wanted: list[Wanted]) -> Order:
     return order
 
 
-async def _saved(orders: OrderStore, client: Client, order: Order, *, keyed: bool) -> Order:
+async def _saved(orders: OrderStore, client: Client, order: Order, before: datetime, *, keyed: bool) -> Order:
     """Save an order and return it, or the one that another request with its key has saved meanwhile.
 
     If it is surely not saved its pieces are given back; if nobody knows, they may be sold. With a key they stay held
     in both cases, until their time is up: the same order may be saved by another request, beside this one or after it.
     """
     try:
-        is_new = await orders.add(order)
+        is_new = await orders.add(order, before)
     except NotExecutedError:
         if not keyed:
             await give_back(client, order.id)
@@ -186,6 +201,14 @@ async def _found(orders: OrderStore, order_id: str, user_id: str = "") -> Order:
     order = await orders.get(order_id)
     if order is None or user_id not in ("", order.user_id):
         raise Problem(404, "not-found", "no such order")
+    return order
+
+
+async def _cancelled(orders: OrderStore, order_id: str, user_id: str) -> Order:
+    """Cancel a user's order and return it; one that is cancelled already stays so, as its buyer may not know it."""
+    order = await orders.cancel(order_id, user_id) or await _found(orders, order_id, user_id)
+    if order.status is not Status.CANCELLED:
+        raise _wrong_move(order, Status.CANCELLED)
     return order
 
 

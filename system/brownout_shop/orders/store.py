@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from opentelemetry import trace
-from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, Update, func, select, tuple_, update
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, Update, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, insert
 
 from brownout_shop.database import Database
@@ -62,17 +62,21 @@ class OrderStore:
         self._topic = topic
         self._told = told
 
-    async def add(self, order: Order) -> bool:
-        """Save a new order, and the event that tells of it, both or none; return whether there was none of its id.
+    async def add(self, order: Order, before: datetime) -> bool:
+        """Save a new order, and the event that tells of it, both or none; return whether it is saved by this.
 
+        It is not where there is one of its id, nor later than `before`: its pieces may be given back by then.
         One statement does it, so the spans of both, SaveOrder and PublishEvent (clause 6.4), are of the same time.
 
         Raises:
             NotExecutedError: it is not saved.
             DatabaseUnavailableError: whether it is saved is unknown.
         """
-        saving = insert(_orders).values(asdict(order)).on_conflict_do_nothing()
-        saved = saving.returning(_orders.c.id).cte("saved")
+        row = select(*(literal(value, _orders.c[name].type) for name, value in asdict(order).items()))
+        saving = insert(_orders).from_select(
+            list(asdict(order)), row.where(func.now() < literal(before, TIMESTAMP(timezone=True)))
+        )
+        saved = saving.on_conflict_do_nothing().returning(_orders.c.id).cte("saved")
         publishing = tracer.start_span("PublishEvent")
         try:
             with trace.use_span(publishing):

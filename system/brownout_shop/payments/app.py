@@ -11,9 +11,9 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
-from pydantic import BaseModel, StringConstraints, ValidationError
+from pydantic import StringConstraints, ValidationError
 
-from brownout_shop.body import Router
+from brownout_shop.body import Body, Router
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer
 from brownout_shop.payments import calls
@@ -35,7 +35,7 @@ OrderId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 """A part of a path that leads nowhere else."""
 
 
-class NewPayment(BaseModel):
+class NewPayment(Body):
     """What is paid for."""
 
     order_id: OrderId
@@ -77,7 +77,9 @@ def routes(payments: PaymentStore, client: Client, signer: Signer) -> APIRouter:
             raise Problem(402, "payment-refused", "the provider refused the charge")
         if payment.status is not Status.CHARGED:
             raise Problem(409, "wrong-status", "the order was cancelled while it was being paid")
-        await calls.mark_paid(client, payment)
+        if not await calls.mark_paid(client, payment):  # another request was quicker, or the order was cancelled
+            order = await calls.order_of(client, new.order_id, user_id)
+            payment = await _settled(payments, new.order_id, user_id, order)
         return asdict(payment)
 
     @router.get("/payments/{order_id}", responses=documented(401, 404))

@@ -1,5 +1,8 @@
 """What the provider's callbacks do: a charge whose answer was lost is known by its callback, and its order is paid.
 
+The provider may also give money back by itself, as it does where a buyer disputes a charge: then the order is
+cancelled, and its pieces come back. One that was shipped is for people to see to.
+
 They come late, again, and in any order. A refund outranks a charge, whichever is told first, and what is known already
 changes nothing.
 """
@@ -9,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, StringConstraints
 
-from brownout_shop.payments.calls import mark_paid
+from brownout_shop.payments.calls import cancel, mark_paid
 from brownout_shop.payments.domain import Status
 from brownout_shop.payments.store import PaymentStore
 from brownout_shop.resilience.client import Client
@@ -43,3 +46,5 @@ async def note(payments: PaymentStore, client: Client, callback: Callback) -> No
     payment = await payments.move(payment, callback.status, callback.id)
     if payment.status is Status.CHARGED:
         await mark_paid(client, payment)
+    elif payment.status is Status.REFUNDED and not await cancel(client, payment):
+        log.error("order %s was shipped, and the provider has given its money back", payment.order_id)

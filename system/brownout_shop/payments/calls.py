@@ -1,7 +1,7 @@
-"""What payments asks of others: orders for an order and to mark it paid, the provider to charge and to refund."""
+"""What payments asks of others: orders for an order and to move it, the provider to charge and to refund."""
 
 import json
-import logging
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -9,12 +9,10 @@ from pydantic import BaseModel, ValidationError
 from brownout_shop.payments.domain import Payment, Status
 from brownout_shop.resilience.client import Answer, CalleeFailedError, CalleeRefusedError, Client
 
-__all__ = ["Charge", "Order", "charge", "mark_paid", "order_of", "refund"]
+__all__ = ["Charge", "Order", "cancel", "charge", "mark_paid", "order_of", "refund"]
 
 JSON = {"Content-Type": "application/json"}
 CONFLICT = 409
-
-log = logging.getLogger(__name__)
 
 
 class Order(BaseModel):
@@ -41,15 +39,17 @@ async def order_of(client: Client, order_id: str, user_id: str) -> Order:
     return _told(Order, "orders", answer)
 
 
-async def mark_paid(client: Client, payment: Payment) -> None:
-    """Tell orders that a charged payment's order is paid; told again it changes nothing."""
-    try:
-        await client.call("orders", "POST", f"/internal/orders/{payment.order_id}/paid")
-    except CalleeRefusedError as error:
-        if error.status != CONFLICT:
-            raise
-        # It is paid already, or was cancelled meanwhile: then the news of that brings the money back.
-        log.info("order %s is no longer pending", payment.order_id)
+async def mark_paid(client: Client, payment: Payment) -> bool:
+    """Tell orders that a charged payment's order is paid, and return whether it was pending until now.
+
+    If not it is paid already, or was cancelled meanwhile: then the news of that brings the money back.
+    """
+    return await _moved(client, f"/internal/orders/{payment.order_id}/paid")
+
+
+async def cancel(client: Client, payment: Payment) -> bool:
+    """Cancel a refunded payment's order, and return whether it is cancelled now: one that was shipped is not."""
+    return await _moved(client, f"/orders/{payment.order_id}/cancel", {"X-User-Id": payment.user_id})
 
 
 async def charge(client: Client, payment: Payment) -> Charge:
@@ -70,6 +70,16 @@ async def refund(client: Client, payment: Payment) -> Charge:
         CallError: whether it was is unknown.
     """
     return await _provider(client, "/refunds", {"key": payment.id, "reference": payment.order_id}, {})
+
+
+async def _moved(client: Client, path: str, headers: Mapping[str, str] | None = None) -> bool:
+    try:
+        await client.call("orders", "POST", path, headers=headers or {})
+    except CalleeRefusedError as error:
+        if error.status != CONFLICT:
+            raise
+        return False
+    return True
 
 
 async def _provider(client: Client, path: str, body: dict[str, Any], headers: dict[str, str]) -> Charge:

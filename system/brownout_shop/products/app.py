@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from brownout_shop.body import Router
+from brownout_shop.body import Body, Router
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer
+from brownout_shop.events.publisher import Publisher
 from brownout_shop.problems import Problem, documented
 from brownout_shop.products.domain import (
     ITEMS,
@@ -32,16 +33,17 @@ __all__ = ["build", "routes"]
 
 ORDER_ID = r"^[0-9a-f]{32}$"
 OrderId = Annotated[str, Path(pattern=ORDER_ID)]
+UntilUs = Annotated[int | None, Query(ge=0, le=2**63 - 1, description="only what is held until then, and not on")]
 
 
-class NewItem(BaseModel):
+class NewItem(Body):
     """What is wanted of one thing."""
 
     sku: str
     quantity: int
 
 
-class NewReservation(BaseModel):
+class NewReservation(Body):
     """What is wanted for an order."""
 
     order_id: str = Field(pattern=ORDER_ID)
@@ -65,7 +67,8 @@ def build(settings: Settings, _client: Client) -> Service:
     created = Consumer(settings.kafka, settings.topic("order.created"), group, sold)
     # In a group of its own: one topic need not wait while the other's consumers come and go.
     cancelled = Consumer(settings.kafka, settings.topic("order.cancelled"), f"{group}.cancelled", back)
-    return Service(routes(products), database=database, companions=(Expiry(products), created, cancelled))
+    expiry = Expiry(products, Publisher(settings.kafka), settings.topic("reservation.overdue"))
+    return Service(routes(products), database=database, companions=(expiry, created, cancelled))
 
 
 def routes(products: ProductStore) -> APIRouter:
@@ -100,8 +103,8 @@ def routes(products: ProductStore) -> APIRouter:
         return asdict(reservation)
 
     @router.delete("/reservations/{order_id}", status_code=204, responses=documented(409))
-    async def give_back(order_id: OrderId) -> None:
-        if await products.give_back(order_id) is State.SOLD:
+    async def give_back(order_id: OrderId, until_us: UntilUs = None) -> None:
+        if await products.give_back(order_id, until_us) is State.SOLD:
             raise Problem(409, "already-sold", "what was sold is not given back")
 
     return router

@@ -13,6 +13,7 @@ __all__ = [
     "Item",
     "Offer",
     "OutOfStockError",
+    "Overdue",
     "Product",
     "Reservation",
     "ReservedItem",
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 HOLD_S = 600.0
-"""How long pieces are held for an order that was not created."""
+"""How long pieces are held before products asks whether there is an order."""
 
 ITEMS = 100
 QUANTITY = 10_000
@@ -45,7 +46,7 @@ class State(StrEnum):
     returned ──> held, sold, cancelled
     sold ──> cancelled
 
-    Returned are pieces that were given back, or whose time was up; they are taken again if the order comes after all.
+    Returned are pieces that orders has given back; they are taken again if the order comes after all.
     An order that was cancelled is over: its pieces are in stock too, and nothing is taken for it any more.
     """
 
@@ -108,6 +109,14 @@ class Reservation:
     items: tuple[ReservedItem, ...]
     currency: str
     state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A reservation whose time is up, in microseconds since 1970: one that is held on since is not the one meant."""
+
+    order_id: str
+    until_us: int
 
 
 def is_sku(text: str) -> bool:

@@ -36,6 +36,7 @@ from brownout_shop.products.domain import (
     Item,
     Offer,
     OutOfStockError,
+    Overdue,
     Product,
     Reservation,
     ReservedItem,
@@ -45,7 +46,7 @@ from brownout_shop.products.domain import (
 
 __all__ = ["METADATA", "ProductStore", "ReservationOverError"]
 
-EXPIRED_AT_ONCE = 100
+ASKED_AT_ONCE = 100
 WORDS = """
     setweight(to_tsvector('english', sku || ' ' || name), 'A') || setweight(to_tsvector('english', description), 'B')
 """
@@ -178,8 +179,14 @@ _CANCEL_SOLD = _move(State.SOLD, State.CANCELLED, _OF_ORDER)
 _CANCEL_RETURNED = text(f"""
 UPDATE reservations SET state = 'cancelled' WHERE {_OF_ORDER} AND state = 'returned' RETURNING order_id
 """)  # noqa: S608 - same
-_OVER = "expires_at <= now()"
-_EXPIRE = _move(State.HELD, State.RETURNED, f"{_OVER} ORDER BY expires_at LIMIT {EXPIRED_AT_ONCE}", still=_OVER)
+_UNTIL = "CAST(extract(epoch FROM expires_at) * 1000000 AS bigint)"
+_AS_ASKED = f"{_UNTIL} = :until_us"
+_GIVE_BACK_OVERDUE = _move(State.HELD, State.RETURNED, f"{_OF_ORDER} AND {_AS_ASKED}", still=_AS_ASKED)
+_OVERDUE = text(f"""
+SELECT order_id, {_UNTIL} FROM reservations WHERE state = 'held' AND expires_at <= now()
+ORDER BY random() LIMIT {ASKED_AT_ONCE}
+""")  # noqa: S608 - same
+"""Some at random: those of orders whose news is long on its way must not keep all others from being asked about."""
 
 
 class ReservationOverError(Exception):
@@ -191,7 +198,7 @@ class ProductStore:
 
     Args:
         database: where the tables are.
-        hold_s: how long pieces are held for an order that was not created.
+        hold_s: how long pieces are held before it is asked whether there is an order.
     """
 
     def __init__(self, database: Database, hold_s: float = HOLD_S) -> None:
@@ -225,7 +232,7 @@ class ProductStore:
 
         Args:
             order_id: the order; what it has a reservation of stays the same, whatever the items now, and so do its
-                prices. It is held from now on; if it was given back, or has expired, it is taken again.
+                prices. It is held from now on; if it was given back it is taken again.
             items: as `checked_items` returns them.
 
         Raises:
@@ -266,9 +273,15 @@ class ProductStore:
         currency, state, *_ = rows[0]
         return Reservation(order_id, tuple(ReservedItem(*row[2:]) for row in rows), currency, State(state))
 
-    async def give_back(self, order_id: str) -> State | None:
-        """Put the pieces held for an order back into stock, and return where they are now, if it has a reservation."""
-        return await self._moved(order_id, (_GIVE_BACK,), State.RETURNED)
+    async def give_back(self, order_id: str, until_us: int | None = None) -> State | None:
+        """Put the pieces held for an order back into stock, and return where they are now, if it has a reservation.
+
+        Args:
+            order_id: the order.
+            until_us: only if they are held until then, and not on; None: in any case.
+        """
+        statement = _GIVE_BACK if until_us is None else _GIVE_BACK_OVERDUE.bindparams(until_us=until_us)
+        return await self._moved(order_id, (statement,), State.RETURNED)
 
     async def sell(self, order_id: str) -> State | None:
         """Turn an order's reservation into a sale, and return its state then, if it has one.
@@ -288,9 +301,9 @@ class ProductStore:
             if state in {State.CANCELLED, None}:
                 return state
 
-    async def expire(self) -> int:
-        """Give back what was held for too long, 100 reservations at most, and return how many it was."""
-        return len(await self._database.execute(_EXPIRE))
+    async def overdue(self) -> list[Overdue]:
+        """Return some of the reservations that were held for their time, 100 at most."""
+        return [Overdue(*row) for row in await self._database.execute(_OVERDUE)]
 
     async def _held_again(self, earlier: Reservation) -> Reservation:
         holding = [statement.bindparams(hold_s=self._hold_s) for statement in (_HOLD_ON, _HOLD_AGAIN)]

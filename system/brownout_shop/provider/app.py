@@ -11,9 +11,9 @@ from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from brownout_shop.body import Router
+from brownout_shop.body import Body, Router
 from brownout_shop.database import Database
 from brownout_shop.problems import Problem, documented
 from brownout_shop.provider.callbacks import Callbacks
@@ -33,7 +33,7 @@ DECLINED = 13
 Printable = StringConstraints(pattern=r"^[!-~]{1,100}$")
 
 
-class NewCharge(BaseModel):
+class NewCharge(Body):
     """What shall be charged; the amount is in minor units."""
 
     amount: Annotated[int, Field(gt=0, le=LARGEST)]
@@ -41,7 +41,7 @@ class NewCharge(BaseModel):
     reference: Annotated[str, Printable]
 
 
-class NewRefund(BaseModel):
+class NewRefund(Body):
     """What shall be given back: the charge that was, or would have been, made under a key."""
 
     key: Annotated[str, Printable]

@@ -85,16 +85,21 @@ class Accounts:
         raise Problem(403, "wrong-password", "the old password is another one")
 
     async def change_role(self, user_id: str, role: Role, *, by: str) -> User:
-        """Change another's role and return the user; one's own stays, lest a slip leave the shop without an admin.
+        """Change another's role and return the user; one's own stays, so that the shop is never left without an admin.
 
-        Two admins who demote each other at once do leave it without one: no row is common to both changes.
+        Args:
+            user_id: whose role.
+            role: what it is from now on.
+            by: who changes it, and is an admin when it is changed, not only when it was asked for.
 
         Raises:
-            Problem: 403 for one's own role, 404 for an unknown user.
+            Problem: 403 for one's own role and for who is no admin, 404 for an unknown user.
         """
-        if user_id == by:
-            raise Problem(403, "forbidden", "one's own role is for another admin to change")
-        return _found(await self._users.change_role(user_id, role))
+        changed = await self._users.change_role(user_id, role, by=by)
+        if changed is None:
+            _found(await self._users.get(user_id))
+            raise Problem(403, "forbidden", "a role is for another user, who is an admin, to change")
+        return changed
 
 
 def _found(user: User | None) -> User:

@@ -6,9 +6,8 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
-from pydantic import BaseModel
 
-from brownout_shop.body import Router
+from brownout_shop.body import Body, Router
 from brownout_shop.database import Database
 from brownout_shop.problems import Problem, documented
 from brownout_shop.resilience.client import Client
@@ -28,7 +27,7 @@ SECRET_BYTES = 32  # as long as the digest at least (RFC 7518, 3.2)
 RATE_LIMIT_KEY = "users/rate_limit_rps"
 
 
-class NewUser(BaseModel):
+class NewUser(Body):
     """Who registers."""
 
     name: str
@@ -36,34 +35,34 @@ class NewUser(BaseModel):
     password: str
 
 
-class Login(BaseModel):
+class Login(Body):
     """Who logs in."""
 
     email: str
     password: str
 
 
-class Token(BaseModel):
+class Token(Body):
     """A token to validate."""
 
     token: str
 
 
-class Changes(BaseModel):
+class Changes(Body):
     """What a user changes; what is left out stays."""
 
     name: str | None = None
     email: str | None = None
 
 
-class NewPassword(BaseModel):
+class NewPassword(Body):
     """A password, and the one that it replaces."""
 
     old: str
     new: str
 
 
-class NewRole(BaseModel):
+class NewRole(Body):
     """What a user shall be."""
 
     role: Role

@@ -91,9 +91,16 @@ class UserStore:
         except IntegrityError as error:
             raise EmailTakenError from error
 
-    async def change_role(self, user_id: str, role: Role) -> User | None:
-        """Give a user a role and return the user, if there is one."""
-        return await self._changed(_users.c.id == user_id, {"role": role.value})
+    async def change_role(self, user_id: str, role: Role, *, by: str) -> User | None:
+        """Give a user a role and return the user, if there is one, and if `by` is another, who is an admin then.
+
+        Both rows are locked first, in the order of their ids: of two who demote each other at once one is no admin any
+        more when it is its turn.
+        """
+        locked = select(_users.c.id, _users.c.role).where(_users.c.id.in_([user_id, by]))
+        both = locked.order_by(_users.c.id).with_for_update().cte("both")
+        admin = select(both.c.role).where(both.c.id == by, both.c.id != user_id).scalar_subquery() == Role.ADMIN.value
+        return await self._changed((_users.c.id == user_id) & admin, {"role": role.value})
 
     async def change_password(self, user_id: str, old_hash: str, new_hash: str) -> User | None:
         """Replace a password's hash and return the user; None where it is another one meanwhile."""
