@@ -27,8 +27,8 @@ COPY_BYTES = 160 << 20
 """What a copy may take of the memory: a service of the shop takes 100 MB, with its share of its servers' more."""
 
 COPIES_A_PROCESSOR = 10
-"""What a processor has time for: a container starts its program from nothing, with 4 s of a processor. With 64 places on
-two processors every other scenario was INCONCLUSIVE."""
+"""What a processor has time for: a container starts its program from nothing, with 4 s of a processor. With 64 places
+on two processors every other scenario was INCONCLUSIVE."""
 
 FEWEST = 8
 """Copies that there is room for in any case: the largest scenario has as many."""
