@@ -127,6 +127,17 @@ async def test_nobody_listening_counts(instance: Instance) -> None:
         assert await failures(client, 4) == [CalleeFailedError] * 3 + [CallRefusedError]
 
 
+async def test_where_a_callee_should_be_is_logged_and_not_answered(
+    instance: Instance, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = Instance(instance.id, "127.0.0.1:1")
+    async with Client("orders", lambda _: [gone]) as client:
+        with pytest.raises(CalleeFailedError) as caught:
+            await client.call("users", "GET", "/users/1")
+    assert caught.value.detail == "users failed: no connection"
+    assert "127.0.0.1:1" in caplog.text
+
+
 async def test_an_answer_that_breaks_off_counts(client: Client, callee: Callee) -> None:
     async def broken(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None

@@ -102,7 +102,7 @@ async def test_a_call_is_counted_and_its_breaker_is_that_of_the_port_that_is_cal
 
 
 async def test_an_error_that_nobody_foresaw_is_internal_and_says_no_more(client: RpcClient) -> None:
-    with pytest.raises(CalleeFailedError, match=r"INTERNAL: an error that nobody foresaw$"):
+    with pytest.raises(CalleeFailedError, match=r"users failed: INTERNAL$"):
         await client.call("users", GET_USER, GetUserRequest(id="broken"))
 
 

@@ -1,5 +1,6 @@
 """The one outgoing client: discover, balance, break, call, trace (clauses 3.1, 4.2, 6.2)."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,8 @@ __all__ = [
     "Client",
     "NoInstanceKnownError",
 ]
+
+log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 15  # shorter than the servers', so that it is never they who end an idle connection
 
@@ -129,7 +132,9 @@ class Client:
         except TimeoutError as error:
             raise CalleeTimedOutError(callee) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise CalleeFailedError(callee, str(error) or type(error).__name__) from error
+            log.warning("%s: %s", callee, str(error) or type(error).__name__)  # addresses are for nobody else to know
+            lacking = "connection" if isinstance(error, aiohttp.ClientConnectorError) else "whole answer"
+            raise CalleeFailedError(callee, f"no {lacking}") from error
         return _judged(callee, answer)
 
 
