@@ -170,4 +170,4 @@ def _behind(request: Request) -> str:
 
 
 def _unauthorized(detail: str) -> Problem:
-    return Problem(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
+    return Problem(401, "unauthorized", detail)

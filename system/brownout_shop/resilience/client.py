@@ -10,7 +10,7 @@ from typing import Self
 import aiohttp
 
 from brownout_shop.discovery.registry import Instance
-from brownout_shop.problems import ALLOW, RETRY_AFTER, word_of
+from brownout_shop.problems import ALLOW, CHALLENGE, RETRY_AFTER, word_of
 from brownout_shop.resilience import deadline
 from brownout_shop.resilience.balancer import Balancer, RoundRobin
 from brownout_shop.resilience.calls import Calls
@@ -127,7 +127,7 @@ class Client:
                 timeout=timeout,
                 allow_redirects=False,  # what is not 2xx is an error
             ) as response:
-                told = (response.headers.get(name, "") for name in (RETRY_AFTER, ALLOW))
+                told = (response.headers.get(name, "") for name in (RETRY_AFTER, ALLOW, CHALLENGE))
                 answer = Answer(response.status, await response.read(), response.content_type, *told)
         except TimeoutError as error:
             raise CalleeTimedOutError(callee) from error
