@@ -36,6 +36,8 @@ TEXTS = (
     "\r\nX: y",
 )
 NUMBERS = (-1, 0, 2**31, 2**63, 2**64, -(2**63) - 1, 10**400, 1.5, 1e308, float("nan"), float("inf"), True)
+ALIKE = {int: (True, "1", " 1.0 ", 1.0), bool: (1, 0, "true", "on")}
+"""What a lenient reader would take for one."""
 OTHERS = (None, [], {}, [[]], {"": {}}, "1")
 BODIES = {
     "nothing": b"",
@@ -133,6 +135,8 @@ def example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
             return [example(schema["items"], schemas)]
         case "integer":
             return 1
+        case "boolean":
+            return True
     return schema.get("enum", ["0" * 32])[0]
 
 
@@ -147,6 +151,17 @@ def spoilt(value: Any) -> Iterator[Any]:
         yield value * 101
     else:
         yield from (*TEXTS, *NUMBERS, *OTHERS)
+
+
+def mistyped(value: Any) -> Iterator[Any]:
+    """The value with one of its parts replaced by what looks like it, and is of another type."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from ({**value, name: alike} for alike in mistyped(part))
+    elif isinstance(value, list):
+        yield from ([alike] for alike in mistyped(value[0]))
+    else:
+        yield from ALIKE.get(type(value), ())
 
 
 @dataclass
@@ -226,6 +241,17 @@ async def test_no_part_of_a_body_is_too_strange(caller: Caller) -> None:
         for value in spoilt(operation.body) if operation.body is not None else ():
             body = json.dumps(value).encode()
             await caller.told(operation, operation.at(), value, data=body, headers=JSON)
+
+
+async def test_what_only_looks_like_a_number_or_a_yes_is_422(caller: Caller) -> None:
+    seen = set()
+    for operation in await caller.operations():
+        for value in mistyped(operation.body):
+            seen.add(operation.service)
+            status, problem = await caller.asked(operation.service, operation.method, operation.at(), json=value)
+            assert status == 422, (str(operation), value)
+            assert ": Input should be a valid " in problem["detail"], (str(operation), value, problem)
+    assert seen == {"products", "orders", "notifications", "provider"}
 
 
 async def test_no_path_query_or_header_is_too_strange(caller: Caller) -> None:

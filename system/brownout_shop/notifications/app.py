@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, StrictBool, StringConstraints
 
 from brownout_shop.body import Router
 from brownout_shop.database import Database
@@ -43,7 +43,7 @@ class NewNotification(BaseModel):
 class NewPreferences(BaseModel):
     """How a user wants to be told; without a phone or a device there are no SMS or push messages."""
 
-    email: bool = True
+    email: StrictBool = True
     phone: str | None = None
     device: str | None = None
 

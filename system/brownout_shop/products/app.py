@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictInt
 
 from brownout_shop.body import Router
 from brownout_shop.database import Database
@@ -38,7 +38,7 @@ class NewItem(BaseModel):
     """What is wanted of one thing."""
 
     sku: str
-    quantity: int
+    quantity: StrictInt
 
 
 class NewReservation(BaseModel):
