@@ -29,7 +29,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Wait for a request."""
         super().connection_made(transport)
-        self._wait()
+        self._late = self.loop.call_later(REQUEST_WITHIN_S, self._time_is_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
@@ -51,7 +51,6 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count, and to wait for the end."""
         self._head_bytes = -PIECE_BYTES
-        self._late.cancel()
         self._wait()
         super().on_message_begin()
 
@@ -75,6 +74,8 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on to the next request, or to the refusal."""
         super().on_response_complete()
+        if not self._late.cancelled():  # the rest of the next one may have been here, unread
+            self._wait()
         self._end()
 
     def send_400_response(self, msg: str) -> None:
@@ -82,14 +83,13 @@ class Protocol(HttpToolsProtocol):
         self._refuse(Problem(400, "no-http", msg))
 
     def _wait(self) -> None:
+        self._late.cancel()
         self._late = self.loop.call_later(REQUEST_WITHIN_S, self._time_is_up)
 
     def _time_is_up(self) -> None:
-        if self._is_due():
-            self._wait()  # the rest may be here, but is not read before the answer is out
-        elif self.cycle is None and self._head_bytes is None:
+        if self.cycle is None and self._head_bytes is None:
             self.transport.close()
-        else:
+        elif not self._is_due():  # before its answer is out nothing more is read
             self._refuse(Problem(408, "request-timeout", f"request: complete within {REQUEST_WITHIN_S:g} s"))
 
     def _refuse(self, problem: Problem) -> None:

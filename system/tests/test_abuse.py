@@ -1,6 +1,5 @@
 """Whatever is sent to any route that a service documents: the answer is one that it documents, and no 5xx."""
 
-import asyncio
 import base64
 import io
 import json
@@ -313,35 +312,6 @@ async def test_a_target_or_headers_without_an_end_are_414_and_431(caller: Caller
         assert (await caller.asked(service, "GET", "/" + "a" * 8192))[0] == 414
         many = {f"X-{number}": "a" * 4000 for number in range(9)}
         assert (await caller.asked(service, "GET", "/", headers=many))[0] == 431
-
-
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"HELO mail.example.com\r\n\r\n", 400),
-        (b"GET / HTTP/9.9\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA: \0\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA: x\r\n y\r\n\r\n", 400),
-        (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
-        (b"CONNECT a:1 HTTP/1.1\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA: " + b"a" * 60_000, 431),
-        (b"GET / HTTP/1.1\r\n" + b"A: a\r\n" * 10_000, 431),
-        (b"GET /" + b"a" * 60_000, 431),
-    ],
-    ids=lambda value: str(value[:50]) if isinstance(value, bytes) else str(value),
-)
-async def test_what_is_not_http_is_told_so(shop: dict[str, str], sent: bytes, status: int) -> None:
-    host, _, port = shop["gateway"].removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(sent)
-    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-    writer.close()
-    assert head.startswith(b"HTTP/1.1 %d " % status)
-    assert json.loads(body)["status"] == status
 
 
 def _header(header: bytes) -> str:

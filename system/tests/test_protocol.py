@@ -73,6 +73,32 @@ def post(length: int, path: bytes = b"/bodies") -> bytes:
     return b"POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (path, JSON, length)
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"HELO mail.example.com\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA: \0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA: x\r\n y\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
+        (b"CONNECT a:1 HTTP/1.1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA: " + b"a" * 60_000, 431),
+        (b"GET / HTTP/1.1\r\n" + b"A: a\r\n" * 10_000, 431),
+        (b"GET /" + b"a" * 60_000, 431),
+    ],
+    ids=lambda value: str(value[:50]) if isinstance(value, bytes) else str(value),
+)
+async def test_what_is_not_http_is_told_so(peer: Peer, sent: bytes, status: int) -> None:
+    peer.say(sent)
+    answered, body = await peer.answer()
+    assert (answered, json.loads(body)["status"]) == (status, status)
+    assert await peer.hung_up()
+
+
 async def test_a_head_that_begins_behind_a_long_body_is_not_charged_for_it(peer: Peer) -> None:
     peer.say(post(60_000), b" " * 60_000, GET[:30])
     assert await peer.answer() == (200, b"60000")
