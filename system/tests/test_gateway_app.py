@@ -158,6 +158,11 @@ async def test_me_is_the_tokens_user(gateway: aiohttp.ClientSession) -> None:
     assert (await asked(gateway, "GET", "/api/users/me", headers=ALICE))[1]["asked"] == "GET /users/a1"
 
 
+async def test_me_is_asked_for_and_changed_and_nothing_else(gateway: aiohttp.ClientSession) -> None:
+    async with gateway.post("/api/users/me", headers=ALICE) as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, PATCH")
+
+
 @pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("PATCH", ""), ("PUT", "/password")])
 @pytest.mark.parametrize("headers", [ALICE, ROOT])
 async def test_another_users_data_are_403(
