@@ -13,7 +13,7 @@ from brownout_shop.telemetry.health import Health
 
 __all__ = ["application"]
 
-ALWAYS = (413, 414, 415, 422, 431, 503)
+ALWAYS = (408, 413, 414, 415, 422, 431, 503)
 """What any route may answer: what is wrong with the request as such; a lost database, a service that ends."""
 CALLING = (502, 504)
 """What the routes of a service that calls others may answer besides."""

@@ -1,6 +1,10 @@
 """What a request may be: how large its head and its body are, and of which type (RFC 9110, RFC 6585)."""
 
-from starlette.datastructures import Headers
+import asyncio
+import contextlib
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,6 +15,8 @@ __all__ = ["BODY_BYTES", "HEADER_BYTES", "TARGET_BYTES", "Limits"]
 TARGET_BYTES = 8 * 1024  # a path and its query; as much as RFC 9110 asks of every server
 HEADER_BYTES = 32 * 1024
 BODY_BYTES = 1024 * 1024
+LINGER_S = 5.0
+"""How long who sends a body that is too large has for reading so; as nginx's lingering_timeout."""
 
 
 class Limits:
@@ -28,6 +34,7 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        send = _closing(receive, send)
         if refusal := _refusal(scope):
             await refusal.response()(scope, receive, send)
             return
@@ -45,6 +52,30 @@ class Limits:
 
 
 _TOO_LARGE = f"body: {BODY_BYTES} bytes at most"
+
+
+def _closing(receive: Receive, send: Send) -> Send:
+    """Return what sends an answer; a 413 is the connection's last one, which closes once the client has had its time.
+
+    To close it on somebody who still sends would reset it, and the answer might be lost with it (RFC 9112, 9.6).
+    """
+    too_large = False
+
+    async def sent(message: Message) -> None:
+        nonlocal too_large
+        if message["type"] == "http.response.start" and message["status"] == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            too_large = True
+            MutableHeaders(scope=message)["Connection"] = "close"
+        elif too_large:
+            await send({**message, "more_body": True})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    while (await receive()).get("more_body"):
+                        pass
+            message = {"type": "http.response.body"}
+        await send(message)
+
+    return sent
 
 
 def _refusal(scope: Scope) -> Problem | None:

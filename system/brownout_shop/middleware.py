@@ -1,9 +1,11 @@
 """What happens around every request: its deadline is kept, it is counted, and a draining server lets go."""
 
 import asyncio
+import contextlib
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brownout_shop.problems import Problem
@@ -60,6 +62,7 @@ class Surroundings:
         began = time.perf_counter()
         try:
             with (
+                contextlib.suppress(ClientDisconnect),  # who left in the middle of a body waits for no answer
                 metrics.IN_FLIGHT.labels(scope["method"]).track_inprogress(),
                 deadline.kept(Headers(scope=scope).get(deadline.HEADER)),
             ):

@@ -12,18 +12,31 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-__all__ = ["ALLOW", "MEDIA_TYPE", "RETRY_AFTER", "URN", "Problem", "answer_problems", "documented", "word_of"]
+__all__ = [
+    "ALLOW",
+    "CHALLENGE",
+    "MEDIA_TYPE",
+    "RETRY_AFTER",
+    "URN",
+    "Problem",
+    "answer_problems",
+    "detail_of",
+    "documented",
+    "word_of",
+]
 
 URN = "urn:brownout-shop:problem:"
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "Retry-After"
 ALLOW = "Allow"
+CHALLENGE = "WWW-Authenticate"
 AGAIN_AFTER_S = 10  # as often Consul looks whether what was lost is back
 TOLD = 10
 """So many of the faults of a request are told, not all of a million."""
 
 _WORDS = {401: "unauthorized", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
-_SECONDS = {"required": True, "schema": {"type": "integer", "minimum": 1}}
+_SECONDS = {RETRY_AFTER: {"required": True, "schema": {"type": "integer", "minimum": 1}}}
+_HEADERS = {401: {CHALLENGE: {"required": True, "schema": {"type": "string"}}}, 429: _SECONDS, 503: _SECONDS}
 _DOCUMENT = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -45,7 +58,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         status: the HTTP status.
         word: the stable last word of its ``type``, such as ``breaker-open``.
         detail: what happened, for people.
-        headers: further headers of the answer; a 503 always says when to come again.
+        headers: further headers of the answer; a 503 always says when to come again, a 401 how to prove who one is.
     """
 
     def __init__(self, status: int, word: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -56,6 +69,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         self.headers = dict(headers or {})
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.headers.setdefault(RETRY_AFTER, str(AGAIN_AFTER_S))
+        if status == HTTPStatus.UNAUTHORIZED:
+            self.headers.setdefault(CHALLENGE, "Bearer")
 
     def response(self) -> Response:
         """Return the answer."""
@@ -66,11 +81,21 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
 
 def word_of(body: bytes) -> str:
     """Return the last word of a problem document's type, or nothing if `body` is none of ours."""
+    return str(_ours(body).get("type", "")).removeprefix(URN)
+
+
+def detail_of(body: bytes) -> str:
+    """Return what a problem document says for people, or nothing if `body` is none of ours."""
+    return str(_ours(body).get("detail", ""))
+
+
+def _ours(body: bytes) -> dict[str, Any]:
     try:
-        kind = json.loads(body)["type"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return kind.removeprefix(URN) if isinstance(kind, str) and kind.startswith(URN) else ""
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    ours = isinstance(document, dict) and str(document.get("type")).startswith(URN)
+    return document if ours else {}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -79,8 +104,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     told: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
         told[status] = {"description": HTTPStatus(status).phrase, "content": content}
-        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-            told[status]["headers"] = {RETRY_AFTER: _SECONDS}
+        if status in _HEADERS:
+            told[status]["headers"] = _HEADERS[status]
     return told
 
 

@@ -1,5 +1,6 @@
 """The gateway over a real listener, with users and orders on loopback: clause 6.1."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from prometheus_client import REGISTRY
 
 from brownout_shop.application import application
 from brownout_shop.discovery.registry import Instance
@@ -17,6 +19,7 @@ from brownout_shop.serve import _listening
 from brownout_shop.service import Service
 from brownout_shop.settings import Settings
 from brownout_shop.telemetry.health import Health
+from wires import until
 
 ALICE = {"Authorization": "Bearer alice"}
 ROOT = {"Authorization": "Bearer root"}
@@ -155,6 +158,11 @@ async def test_me_is_the_tokens_user(gateway: aiohttp.ClientSession) -> None:
     assert (await asked(gateway, "GET", "/api/users/me", headers=ALICE))[1]["asked"] == "GET /users/a1"
 
 
+async def test_me_is_asked_for_and_changed_and_nothing_else(gateway: aiohttp.ClientSession) -> None:
+    async with gateway.post("/api/users/me", headers=ALICE) as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, PATCH")
+
+
 @pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("PATCH", ""), ("PUT", "/password")])
 @pytest.mark.parametrize("headers", [ALICE, ROOT])
 async def test_another_users_data_are_403(
@@ -166,6 +174,25 @@ async def test_another_users_data_are_403(
 async def test_a_refusal_of_the_callee_is_passed_back(gateway: aiohttp.ClientSession) -> None:
     status, body = await asked(gateway, "GET", "/api/orders/taken", headers=ALICE)
     assert (status, body["asked"]) == (409, "GET /orders/taken")
+
+
+async def test_who_leaves_in_the_middle_of_a_body_is_nobodys_error(
+    gateway: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    def cut() -> float:
+        labels = {"http_request_method": "POST", "http_route": "/api/users/login"}
+        count = "http_server_request_duration_seconds_count"
+        return REGISTRY.get_sample_value(count, {**labels, "http_response_status_code": "", "error_type": "cut"}) or 0
+
+    before = cut()
+    assert gateway._base_url is not None
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway._base_url.port)
+    head = b"POST /api/users/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    writer.write(head + b"{")
+    await writer.drain()
+    writer.close()
+    await until(lambda: cut() > before)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("path", ["/api/payments-to-come", "/users/a1", "/"])

@@ -124,7 +124,8 @@ async def test_a_try_whose_pieces_were_given_back_or_sold_to_others_meanwhile_ca
 async def test_a_try_that_found_nothing_left_can_be_repeated_with_less(
     shop: Shop, orders: aiohttp.ClientSession
 ) -> None:
-    assert (await ordered(orders, {"sku": "vase-1", "quantity": 2}, key=KEY))[0] == 409
+    status, problem = await ordered(orders, {"sku": "vase-1", "quantity": 2}, key=KEY)
+    assert (status, problem["detail"]) == (409, "vase-1: 2 wanted, 1 left")
     assert (await ordered(orders, {"sku": "vase-1", "quantity": 1}, key=KEY))[0] == 201
     assert len(await shop.placed()) == 1
 

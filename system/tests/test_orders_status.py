@@ -76,6 +76,7 @@ async def test_even_an_admin_only_ships_and_delivers(
     path = f"/orders/{order['id']}"
     answered, problem = await asked(orders, "PATCH", path, json={"status": status}, headers=ROLES["admin"])
     assert (answered, word(problem)) == (422, "invalid")
+    assert problem["detail"] == "body.status: Input should be 'shipped' or 'delivered'"
     assert (await shop.placed())[order["id"]] == "pending"
 
 

@@ -173,6 +173,7 @@ async def test_a_forged_or_old_one_is_401_and_changes_nothing(
         b'{"key": "p1", "status": "charged"}',
         b'{"key": "a\\u0000b", "id": "c1", "status": "charged"}',
         b'{"key": 7, "id": "c1", "status": "charged"}',
+        b'{"key": "p1", "key": "p2", "id": "c1", "status": "charged"}',
         b"[" * 10_000,
     ],
 )

@@ -17,6 +17,7 @@ from brownout_shop.resilience.client import (
     CalleeLackingError,
     CalleeRefusedError,
     CalleeTimedOutError,
+    CallError,
     CallRefusedError,
     Client,
     NoInstanceKnownError,
@@ -33,9 +34,9 @@ class Callee:
         self.requests: list[web.Request] = []
         self.answer: Handler = self.status(200)
 
-    def status(self, status: int, word: str = "") -> Handler:
+    def status(self, status: int, word: str = "", **more: str) -> Handler:
         async def answer(_: web.Request) -> web.Response:
-            return web.json_response({"type": f"urn:brownout-shop:problem:{word}"}, status=status)
+            return web.json_response({"type": f"urn:brownout-shop:problem:{word}", **more}, status=status)
 
         return answer
 
@@ -125,6 +126,35 @@ async def test_nobody_listening_counts(instance: Instance) -> None:
     gone = Instance(instance.id, "127.0.0.1:1")
     async with Client("orders", lambda _: [gone]) as client:
         assert await failures(client, 4) == [CalleeFailedError] * 3 + [CallRefusedError]
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "told"),
+    [
+        (409, {"detail": "vase-1: 2 wanted, 1 left"}, "vase-1: 2 wanted, 1 left"),
+        (409, {}, "users refused the request"),
+        (409, {"detail": "theirs", "type": "about:blank"}, "users refused the request"),
+        (500, {"detail": "a table's name"}, "users failed: status 500"),
+    ],
+)
+async def test_why_one_of_ours_refuses_is_told_and_nothing_else_is(
+    client: Client, callee: Callee, status: int, problem: dict[str, str], told: str
+) -> None:
+    callee.answer = callee.status(status, "word", **problem)
+    with pytest.raises(CallError) as caught:
+        await client.call("users", "GET", "/users/1")
+    assert caught.value.detail == told
+
+
+async def test_where_a_callee_should_be_is_logged_and_not_answered(
+    instance: Instance, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = Instance(instance.id, "127.0.0.1:1")
+    async with Client("orders", lambda _: [gone]) as client:
+        with pytest.raises(CalleeFailedError) as caught:
+            await client.call("users", "GET", "/users/1")
+    assert caught.value.detail == "users failed: no connection"
+    assert "127.0.0.1:1" in caplog.text
 
 
 async def test_an_answer_that_breaks_off_counts(client: Client, callee: Callee) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TypeVar
 
+import grpc
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -102,8 +103,15 @@ async def test_a_call_is_counted_and_its_breaker_is_that_of_the_port_that_is_cal
 
 
 async def test_an_error_that_nobody_foresaw_is_internal_and_says_no_more(client: RpcClient) -> None:
-    with pytest.raises(CalleeFailedError, match=r"INTERNAL: an error that nobody foresaw$"):
+    with pytest.raises(CalleeFailedError, match=r"users failed: INTERNAL$"):
         await client.call("users", GET_USER, GetUserRequest(id="broken"))
+
+
+async def test_what_is_no_message_is_the_callers_mistake(server: Server) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(GET_USER.path)(b"\xff")
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "no user.GetUserRequest")
 
 
 class Last:

@@ -138,6 +138,26 @@ async def test_who_is_not_known_by_address_and_password_gets_no_token(shop: Shop
     assert (status, problem["detail"]) == (401, "no user with this e-mail and password")
 
 
+async def test_how_long_a_login_takes_does_not_tell_who_is_known(shop: Shop) -> None:
+    await shop.register()
+    known_s = min([await took_s(shop.users, "ann@example.org") for _ in range(9)])
+    unknown_s = min([await took_s(shop.users, "bob@example.org") for _ in range(9)])
+    assert unknown_s > 0.8 * known_s
+
+
+async def took_s(users: aiohttp.ClientSession, email: str) -> float:
+    """The processor's time that it took to refuse a log-in, of all threads."""
+    began_s = time.process_time()
+    assert (await asked(users, "POST", "/login", json={"email": email, "password": "another horse"}))[0] == 401
+    return time.process_time() - began_s
+
+
+async def test_who_is_refused_is_told_how_to_prove_who_one_is(shop: Shop) -> None:
+    for session, path in ((shop.users, "/login"), (shop.gateway, "/api/users/login")):
+        async with session.post(path, json={"email": "bob@example.org", "password": PASSWORD}) as answer:
+            assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
 async def test_a_token_lets_one_read_and_change_ones_own_data_and_nobody_elses(shop: Shop) -> None:
     ann, bob = (await shop.register())[1], (await shop.register("bob@example.org"))[1]
     headers = await shop.bearer()

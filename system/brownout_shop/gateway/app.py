@@ -81,7 +81,7 @@ def routes(client: Client) -> APIRouter:
     for callee in PROXIED:
         _proxy(router, client, callee)
 
-    @_at(router, "/api/users/{_:path}", *METHODS, shown=False)
+    @_at(router, "/api/users/{user_id}/{_:path}", *METHODS, shown=False)
     async def nothing(request: Request) -> Response:
         await _validated(client, request)
         raise Problem(404, "not-found", "no such path")
@@ -170,4 +170,4 @@ def _behind(request: Request) -> str:
 
 
 def _unauthorized(detail: str) -> Problem:
-    return Problem(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
+    return Problem(401, "unauthorized", detail)

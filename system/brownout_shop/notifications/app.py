@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import StringConstraints
+from pydantic import StrictBool, StringConstraints
 
 from brownout_shop.body import Body, Router
 from brownout_shop.database import Database
@@ -43,7 +43,7 @@ class NewNotification(Body):
 class NewPreferences(Body):
     """How a user wants to be told; without a phone or a device there are no SMS or push messages."""
 
-    email: bool = True
+    email: StrictBool = True
     phone: str | None = None
     device: str | None = None
 

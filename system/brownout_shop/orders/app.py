@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from opentelemetry import trace
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictInt
 
 from brownout_shop.body import Body, Router
 from brownout_shop.database import Database, NotExecutedError
@@ -46,16 +46,23 @@ SAVED_WITHIN_S = 60
 tracer = trace.get_tracer("order-service")
 
 
-class NewOrder(BaseModel):
-    """What is ordered; prices and currency are the catalogue's, whatever the buyer names besides."""
+class NewItem(BaseModel):
+    """What is ordered of one thing; its price and currency are the catalogue's, whatever the buyer names besides."""
 
-    items: Annotated[list[Wanted], Field(max_length=ITEMS)]
+    sku: str
+    quantity: StrictInt
+
+
+class NewOrder(BaseModel):
+    """What is ordered."""
+
+    items: Annotated[list[NewItem], Field(max_length=ITEMS)]
 
 
 class NewStatus(Body):
     """Where the shop has got with an order."""
 
-    status: Literal[Status.SHIPPED, Status.DELIVERED]
+    status: Literal["shipped", "delivered"]
 
 
 class Page(BaseModel):
@@ -111,16 +118,16 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
     @router.post("/orders", status_code=201, responses=documented(401, 409, 429))
     async def create_order(new: NewOrder, user_id: UserId, key: Key = "") -> dict[str, Any]:
         with tracer.start_as_current_span("CreateOrder"):
-            _check(new.items)
+            wanted = _checked(new)
             order_id = keyed_id(user_id, key) if key else uuid.uuid4().hex
             if key and (earlier := await orders.get(order_id)):
-                return asdict(_same(earlier, new.items))
+                return asdict(_same(earlier, wanted))
             with tracer.start_as_current_span("ValidateUser"):
                 await _validate_user(client, user_id)
             before = datetime.now(UTC) + timedelta(seconds=SAVED_WITHIN_S)
             with tracer.start_as_current_span("ReserveStock"):
-                reservation = await reserve(client, order_id, new.items)
-            order = _same(_priced(order_id, user_id, reservation), new.items)
+                reservation = await reserve(client, order_id, wanted)
+            order = _same(_priced(order_id, user_id, reservation), wanted)
             return asdict(await _saved(orders, client, order, before, keyed=bool(key)))
 
     @router.get("/orders", responses=documented(401, 404))
@@ -137,7 +144,7 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
 
     @router.patch("/orders/{order_id}", dependencies=[Depends(_admin_only)], responses=documented(403, 404, 409))
     async def update_order_status(order_id: OrderId, new: NewStatus) -> dict[str, Any]:
-        return asdict(await _moved(orders, order_id, new.status))
+        return asdict(await _moved(orders, order_id, Status(new.status)))
 
     @router.post("/orders/{order_id}/cancel", responses=documented(401, 404, 409))
     async def cancel_order(order_id: OrderId, user_id: UserId) -> dict[str, Any]:
@@ -151,11 +158,13 @@ def routes(orders: OrderStore, client: Client) -> APIRouter:
     return router
 
 
-def _check(wanted: list[Wanted]) -> None:
+def _checked(new: NewOrder) -> list[Wanted]:
+    wanted = [Wanted(item.sku, item.quantity) for item in new.items]
     try:
         check(wanted)
     except InvalidOrderError as error:
         raise Problem(422, "invalid", str(error)) from error
+    return wanted
 
 
 def _priced(order_id: str, user_id: str, reservation: Reservation) -> Order:

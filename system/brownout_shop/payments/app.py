@@ -11,9 +11,9 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints
 
-from brownout_shop.body import Body, Router
+from brownout_shop.body import Body, Router, read_json
 from brownout_shop.database import Database
 from brownout_shop.events import Consumer
 from brownout_shop.payments import calls
@@ -131,6 +131,6 @@ def _callback(signer: Signer, body: bytes, signature: str) -> Callback:
     if not signer.signed(body, signature):
         raise Problem(401, "unauthorized", f"{HEADER}: not the provider's, or too old")
     try:
-        return Callback.model_validate_json(body)
-    except ValidationError as error:
+        return Callback.model_validate(read_json(body))
+    except (ValueError, RecursionError) as error:
         raise Problem(422, "invalid", "the provider's callback has another form") from error

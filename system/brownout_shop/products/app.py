@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictInt
 
 from brownout_shop.body import Body, Router
 from brownout_shop.database import Database
@@ -40,7 +40,7 @@ class NewItem(Body):
     """What is wanted of one thing."""
 
     sku: str
-    quantity: int
+    quantity: StrictInt
 
 
 class NewReservation(Body):

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
-from pydantic import Field, StringConstraints
+from pydantic import Field, StrictInt, StringConstraints
 
 from brownout_shop.body import Body, Router
 from brownout_shop.database import Database
@@ -36,7 +36,7 @@ Printable = StringConstraints(pattern=r"^[!-~]{1,100}$")
 class NewCharge(Body):
     """What shall be charged; the amount is in minor units."""
 
-    amount: Annotated[int, Field(gt=0, le=LARGEST)]
+    amount: Annotated[StrictInt, Field(gt=0, le=LARGEST)]
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
     reference: Annotated[str, Printable]
 

@@ -1,5 +1,6 @@
 """The one outgoing client: discover, balance, break, call, trace (clauses 3.1, 4.2, 6.2)."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Self
 import aiohttp
 
 from brownout_shop.discovery.registry import Instance
-from brownout_shop.problems import ALLOW, RETRY_AFTER, word_of
+from brownout_shop.problems import ALLOW, CHALLENGE, RETRY_AFTER, word_of
 from brownout_shop.resilience import deadline
 from brownout_shop.resilience.balancer import Balancer, RoundRobin
 from brownout_shop.resilience.calls import Calls
@@ -38,6 +39,8 @@ __all__ = [
     "Client",
     "NoInstanceKnownError",
 ]
+
+log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 15  # shorter than the servers', so that it is never they who end an idle connection
 
@@ -124,12 +127,14 @@ class Client:
                 timeout=timeout,
                 allow_redirects=False,  # what is not 2xx is an error
             ) as response:
-                told = (response.headers.get(name, "") for name in (RETRY_AFTER, ALLOW))
+                told = (response.headers.get(name, "") for name in (RETRY_AFTER, ALLOW, CHALLENGE))
                 answer = Answer(response.status, await response.read(), response.content_type, *told)
         except TimeoutError as error:
             raise CalleeTimedOutError(callee) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise CalleeFailedError(callee, str(error) or type(error).__name__) from error
+            log.warning("%s: %s", callee, str(error) or type(error).__name__)  # addresses are for nobody else to know
+            lacking = "connection" if isinstance(error, aiohttp.ClientConnectorError) else "whole answer"
+            raise CalleeFailedError(callee, f"no {lacking}") from error
         return _judged(callee, answer)
 
 

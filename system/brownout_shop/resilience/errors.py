@@ -13,7 +13,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from brownout_shop.problems import ALLOW, RETRY_AFTER, Problem, word_of
+from brownout_shop.problems import ALLOW, CHALLENGE, RETRY_AFTER, Problem, detail_of, word_of
 from brownout_shop.resilience.breaker import BreakerOpenError, OpenError
 
 __all__ = [
@@ -43,6 +43,7 @@ class Answer:
     Args:
         retry_after: when the callee wants to be asked again, in seconds; empty if it does not say.
         allow: by which methods it may be asked; empty if it does not say.
+        challenge: how one proves to it who one is; empty if it does not say.
     """
 
     status: int
@@ -50,12 +51,14 @@ class Answer:
     content_type: str
     retry_after: str = ""
     allow: str = ""
+    challenge: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
         """What of the answer's headers is for whoever gets it in the end."""
         again = {RETRY_AFTER: self.retry_after} if SECONDS.fullmatch(self.retry_after) else {}
-        return again | ({ALLOW: self.allow} if self.allow else {})
+        others = {ALLOW: self.allow, CHALLENGE: self.challenge}
+        return again | {name: value for name, value in others.items() if value}
 
 
 class CallError(Problem):
@@ -89,7 +92,7 @@ class CalleeRefusedError(CallError):
     outcome = "refused"
 
     def __init__(self, callee: str, answer: Answer) -> None:
-        detail = f"{callee} refused the request"
+        detail = detail_of(answer.body) or f"{callee} refused the request"  # ours say what is wrong; others, who knows
         super().__init__(answer.status, word_of(answer.body) or "invalid", detail, answer.headers)
         self.answer = answer
 

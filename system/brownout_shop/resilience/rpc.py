@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -38,6 +39,7 @@ CONNECT_WITHIN_S = 2.0
 Request_ = TypeVar("Request_", bound=Message)
 Answer_ = TypeVar("Answer_", bound=Message)
 
+log = logging.getLogger(__name__)
 tracer = trace.get_tracer("rpc")
 
 
@@ -139,7 +141,8 @@ def _judged(callee: str, error: grpc.aio.AioRpcError) -> CallError:
         return CalleeLackingError(callee, _answer(Problem(503, word, detail), trailing))
     if code is StatusCode.DEADLINE_EXCEEDED:
         return CalleeTimedOutError(callee)
-    return CalleeFailedError(callee, f"{code.name}: {detail}")
+    log.warning("%s: %s: %s", callee, code.name, detail)
+    return CalleeFailedError(callee, code.name)
 
 
 def _answer(problem: Problem, trailing: Any) -> Answer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from opentelemetry import propagate, trace
 
 from brownout_shop.problems import RETRY_AFTER, Problem
@@ -79,12 +79,14 @@ class Server:
 
 
 def _served(method: Method[Any, Any], handler: Handler) -> MethodHandler:
-    async def answered(request: Message, context: Context) -> Message:
+    async def answered(sent: bytes, context: Context) -> Message:
         with _observed(method, context) as observed, deadline.kept(_time_left_ms(context)):
             try:
-                answer = await handler(request)
+                answer = await handler(method.request.FromString(sent))
             except Problem as problem:
                 refusal = problem
+            except DecodeError:  # left to the library it would be UNKNOWN, which counts against us
+                refusal = Problem(422, "invalid", f"no {method.request.DESCRIPTOR.full_name}")
             except Exception as error:
                 log.error("unforeseen error", exc_info=error)  # noqa: TRY400 - as problems.py tells it
                 refusal = Problem(500, "internal", "an error that nobody foresaw")
@@ -94,11 +96,7 @@ def _served(method: Method[Any, Any], handler: Handler) -> MethodHandler:
             observed.code = code_of(refusal)
             return await context.abort(observed.code, refusal.detail, _trailing(refusal))
 
-    return grpc.unary_unary_rpc_method_handler(
-        answered,
-        request_deserializer=method.request.FromString,
-        response_serializer=method.answer.SerializeToString,
-    )
+    return grpc.unary_unary_rpc_method_handler(answered, response_serializer=method.answer.SerializeToString)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 __all__ = ["Tracing", "client_tracing"]
 
@@ -36,8 +37,9 @@ class Tracing:
         resource = Resource.create(
             {"service.name": service, "service.instance.id": instance, "deployment.environment.name": cell}
         )
+        # Whatever a caller's flag says: it may be anybody's, and would take the request out of our sight.
         # Its own exit handler would wait without a bound for a collector that is gone.
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
         session = requests.Session()
         session.trust_env = False  # the collector is reached directly, whatever proxy the shell names
         exporter = OTLPSpanExporter(

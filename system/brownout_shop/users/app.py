@@ -142,10 +142,10 @@ def routes(accounts: Accounts, users: UserStore, passwords: Passwords, tokens: T
 
     @router.post("/login", responses=documented(401))
     async def login(known: Login) -> dict[str, Any]:
-        found = await users.credentials(known.email.strip().lower())
-        if found is None or not await passwords.match(found[1], known.password):
+        user_id, password_hash = await users.credentials(known.email.strip().lower()) or ("", None)
+        if not await passwords.match(password_hash, known.password):
             raise Problem(401, "unauthorized", "no user with this e-mail and password")
-        token, expires_at = tokens.issue(found[0])
+        token, expires_at = tokens.issue(user_id)
         return {"token": token, "expires_at": expires_at}
 
     @router.post("/tokens/validate", responses=documented(401))
