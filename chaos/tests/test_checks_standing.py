@@ -144,11 +144,11 @@ def test_a_host_whose_time_went_elsewhere_excuses(story: Written) -> None:
     assert excuse(story.recording()) == reason
 
 
-def kept_waiting(story: Written, waits_s: dict[int, float]) -> Recording:
-    """A call that lasts from the third second to the sixth, and how long a service waited in each."""
+def kept_waiting(story: Written, waits_s: dict[int, float], took_s: float = 3.0) -> Recording:
+    """A call that begins in the third second, and how long a service waited in each."""
     begun_s = story.now_s
-    story.call("load", at_s=begun_s + 2.1, took_s=3.0, status=504, reaches=REACHED)
-    for second in range(8):
+    story.call("load", at_s=begun_s + 2.1, took_s=took_s, status=504, reaches=REACHED)
+    for second in range(5 + round(took_s)):
         story.wait(1.0)
         kept = {"orders-0": waits_s[second], "users-0": 0.1} if second in waits_s else {}
         story.note("engine", "host", sampled_s=1.0, busy=0.8, stolen=0.0, kept_waiting=kept)
@@ -178,6 +178,13 @@ def test_a_service_that_hardly_waited_or_at_another_time_excuses_nothing(
     (late,) = recording.history.requests("load")
     assert excuse(recording, [late.invoked.index]) is None
     assert excuse(kept_waiting(story, {4: 0.9})) is None
+
+
+@pytest.mark.parametrize(("took_s", "waited_s", "reasons"), [(10, 0.5, 1), (16, 0.7, 0), (16, 0.9, 1)])
+def test_what_took_long_did_not_for_a_short_wait(story: Written, took_s: float, waited_s: float, reasons: int) -> None:
+    recording = kept_waiting(story, {4: waited_s}, took_s)
+    (late,) = recording.history.requests("load")
+    assert [excuse(recording, [late.invoked.index])].count(None) == 1 - reasons
 
 
 @pytest.mark.parametrize(("off_s", "told"), [(-3600.0, "3600.00 s"), (-0.2, "0.20 s"), (2.0, "1.99 s")])

@@ -7,7 +7,7 @@ from itertools import pairwise
 from brownout.history import Event, History
 from brownout.recording import Recording
 
-__all__ = ["AROUND_S", "LATE_S", "SATURATED", "STARVED_S", "STOLEN", "WAITED_S", "check"]
+__all__ = ["AROUND_S", "LATE_S", "SATURATED", "STARVED_S", "STOLEN", "WAITED_S", "WAITED_SHARE", "check"]
 
 SATURATED = 0.98
 """A second with so much of the processors' time in use left nothing over; a gate on two uses 0.75 to 0.9."""
@@ -25,6 +25,10 @@ STOLEN = 0.1
 WAITED_S = 0.5
 """A process of the system that had to wait so long for a processor may have been late by as much: promises of 3 s and
 less do not outlast that. In gates of 52 promises on two processors that were judged 2 to 6 % of all seconds had one."""
+
+WAITED_SHARE = 0.05
+"""Of what took long it is at least so much: what has not come in 15 s is not missing for half a second's
+wait. The longest promise about a single answer, 10 s give or take 0.5, is where the two meet."""
 
 AROUND_S = 1.0
 """From so long before what broke a promise to so long after it a wait counts; one sample is as long."""
@@ -64,20 +68,27 @@ def _starved(recording: Recording, samples: list[Event]) -> str:
 
 
 def _kept_waiting(history: History, samples: list[Event], broke: Sequence[int]) -> str:
-    waits = _waited_s(history, samples, broke[0]) if broke else []
+    if not broke:
+        return ""
+    begun, ended = _around(history, broke[0])
+    waits = _waited_s(samples, begun, ended)
     in_a_row = (first + second for first, second in pairwise([Counter[str](), *waits]))  # a wait may lie in two samples
     longest = ((name, waited_s) for both in in_a_row for name, waited_s in both.items())
     name, longest_s = max(longest, key=lambda each: each[1], default=("", 0.0))
-    if longest_s < WAITED_S:
+    if longest_s < max(WAITED_S, WAITED_SHARE * (ended.at_ns - begun.at_ns) / 1e9):
         return ""
     return f"{name} waited {longest_s:.2f} s for a processor at that time"
 
 
-def _waited_s(history: History, samples: list[Event], index: int) -> list[Counter[str]]:
-    """How long each process waited in each sample around an event, or around all that it ended, by its name."""
+def _around(history: History, index: int) -> tuple[Event, Event]:
+    """An event twice, or where what it belongs to begins and ends."""
     event = history.events[index]
     begun = history.events[event.of] if event.of >= 0 else event
-    ended = next((one for one in history if one.of == begun.index), event)
+    return begun, next((one for one in history if one.of == begun.index), event)
+
+
+def _waited_s(samples: list[Event], begun: Event, ended: Event) -> list[Counter[str]]:
+    """How long each process waited in each sample around what begins and ends so, by its name."""
     waits = []
     for sample in samples:
         sampled_s = sample.detail["sampled_s"]
